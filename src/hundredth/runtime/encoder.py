@@ -1,0 +1,159 @@
+"""From texts to embeddings and logits: the tokenizer and the ONNX graph of a model, on the CPU."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+from hundredth.errors import UserError
+
+_BATCH = 64
+_ENCODED_AT_ONCE = 4096  # tokenised texts held in memory
+# No tokenizer makes fewer than one token of this many characters of ordinary text: what lies beyond
+# max_length times this is never read, so that a text of any size costs the same.
+_CHARACTERS_PER_TOKEN = 64
+_PADDING_TOKENS = ("[PAD]", "<pad>")
+
+Ids = NDArray[np.int64]
+Matrix = NDArray[np.float32]
+
+
+class Encoder:
+    """Runs encoder.onnx on texts.
+
+    The graph takes `input_ids`, `attention_mask` and, where it has it, `token_type_ids`, int64 (B, L), and
+    gives `embedding` (B, d), of length 1, and `logits` (B, C), float32.
+
+    A text of one field is one sequence; of more fields, the first is one sequence and the others, joined by
+    spaces, the second. Sequences are cut to `max_length` tokens together, the longer one first.
+    """
+
+    def __init__(self, onnx: Path, tokenizer: Path, max_length: int, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise UserError(f"threads is {threads}: give at least 1, or none for all that this process may use")
+        self.path = onnx
+        self._session = _session(onnx, threads or available_threads())
+        self._inputs = _checked_inputs(self._session, onnx)
+        self._tokenizer, self._pad = _tokenizer(tokenizer, max_length)
+        self._characters = max_length * _CHARACTERS_PER_TOKEN
+
+    def widths(self) -> tuple[int, int]:
+        """Return d, the width of an embedding, and C, the number of logits, from a run on one token."""
+        embeddings, logits = self._run(
+            np.full((1, 1), self._pad), np.ones((1, 1), np.int64), np.zeros((1, 1), np.int64)
+        )
+        return embeddings.shape[1], logits.shape[1]
+
+    def encode(self, texts: Sequence[tuple[str, ...]]) -> tuple[Matrix, Matrix]:
+        """Return embeddings (N, d) and logits (N, C) in the order of `texts`; repeated texts are run once."""
+        positions: dict[tuple[str, ...], int] = {}
+        inverse = np.array([positions.setdefault(text, len(positions)) for text in texts], dtype=np.int64)
+        unique = list(positions)
+        parts = [
+            self._encode_unique(unique[start : start + _ENCODED_AT_ONCE])
+            for start in range(0, len(unique), _ENCODED_AT_ONCE)
+        ]
+        if not parts:
+            dimension, labels = self.widths()
+            return np.zeros((0, dimension), np.float32), np.zeros((0, labels), np.float32)
+        embeddings, logits = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return embeddings[inverse], logits[inverse]
+
+    def _encode_unique(self, texts: list[tuple[str, ...]]) -> tuple[Matrix, Matrix]:
+        encodings = self._tokenizer.encode_batch_fast([self._sequences(text) for text in texts])
+        lengths = np.array([len(encoding) for encoding in encodings])
+        if not lengths.all():
+            raise UserError(f"no token is left of the text {texts[int(np.argmin(lengths))]!r}: give it words")
+        order = np.argsort(lengths, kind="stable")
+        batches = [
+            self._run_batch([encodings[position] for position in order[start : start + _BATCH]])
+            for start in range(0, len(order), _BATCH)
+        ]
+        embeddings, logits = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+        back = np.argsort(order, kind="stable")
+        return embeddings[back], logits[back]
+
+    def _sequences(self, texts: tuple[str, ...]) -> str | tuple[str, str]:
+        cut = [text if len(text) <= self._characters else text.lstrip()[: self._characters] for text in texts]
+        return cut[0] if len(cut) == 1 else (cut[0], " ".join(cut[1:]))
+
+    def _run_batch(self, encodings: list[Encoding]) -> tuple[Matrix, Matrix]:
+        shape = len(encodings), max(len(encoding) for encoding in encodings)
+        ids = np.full(shape, self._pad, dtype=np.int64)
+        mask, types = np.zeros_like(ids), np.zeros_like(ids)
+        for row, encoding in enumerate(encodings):
+            length = len(encoding)
+            ids[row, :length] = encoding.ids
+            mask[row, :length] = 1
+            types[row, :length] = encoding.type_ids
+        return self._run(ids, mask, types)
+
+    def _run(self, ids: Ids, mask: Ids, types: Ids) -> tuple[Matrix, Matrix]:
+        arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+        feeds = {name: arrays[name] for name in self._inputs}
+        embeddings, logits = self._session.run(["embedding", "logits"], feeds)
+        if not (np.isfinite(embeddings).all() and np.isfinite(logits).all()):
+            raise UserError(f"{self.path} gave values that are not finite: export the model again")
+        return embeddings.astype(np.float32, copy=False), logits.astype(np.float32, copy=False)
+
+
+def available_threads() -> int:
+    """Return how many CPUs this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Threads that spin between requests would take the CPU from whatever else runs on a small machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no base class but this
+        raise UserError(f"{path} cannot be loaded by onnxruntime: {_first_line(error)}") from error
+
+
+def _checked_inputs(session: onnxruntime.InferenceSession, path: Path) -> list[str]:
+    inputs = [item.name for item in session.get_inputs()]
+    outputs = [item.name for item in session.get_outputs()]
+    known = {"input_ids", "attention_mask", "token_type_ids"}
+    if not {"input_ids", "attention_mask"} <= set(inputs) <= known:
+        raise UserError(f"{path} takes the inputs {inputs}: it must take input_ids and attention_mask")
+    if not {"embedding", "logits"} <= set(outputs):
+        raise UserError(f"{path} gives the outputs {outputs}: it must give embedding and logits")
+    return inputs
+
+
+def _tokenizer(path: Path, max_length: int) -> tuple[Tokenizer, int]:
+    """Return the tokenizer, set to cut at `max_length` tokens and not to pad, and the id to pad with."""
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise UserError(f"{path} cannot be read as a tokenizer: {_first_line(error)}") from error
+    if tokenizer.padding:
+        pad = int(tokenizer.padding["pad_id"])
+    else:
+        ids = (tokenizer.token_to_id(token) for token in _PADDING_TOKENS)
+        found = next((id for id in ids if id is not None), None)
+        if found is None:
+            raise UserError(f"{path} has no padding section and no token {' or '.join(_PADDING_TOKENS)}")
+        pad = found
+    tokenizer.no_padding()
+    smallest = tokenizer.num_special_tokens_to_add(is_pair=True) + 1
+    if max_length < smallest:
+        raise UserError(f"encoder.max_length is {max_length}: this tokenizer needs at least {smallest}")
+    tokenizer.enable_truncation(max_length, strategy="longest_first")
+    return tokenizer, pad
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

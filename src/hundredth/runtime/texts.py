@@ -1,0 +1,49 @@
+"""What a caller may pass as texts, brought to one form: a tuple with one string per field of the task."""
+
+from collections.abc import Mapping, Sequence
+
+from hundredth.errors import UserError
+
+Text = str | Sequence[str] | Mapping[str, str]
+
+
+def as_fields(texts: Sequence[Text], fields: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return each text as a tuple in the order of `fields`; refuses empty text, naming its position."""
+    if isinstance(texts, str | Mapping):
+        raise UserError("a single text was given: pass a list of texts, such as [text]")
+    return [_one(text, fields, position) for position, text in enumerate(texts)]
+
+
+def _one(text: Text, fields: Sequence[str], position: int) -> tuple[str, ...]:
+    values: tuple[object, ...]
+    if isinstance(text, str):
+        values = (text,)
+    elif isinstance(text, Mapping):
+        missing = [field for field in fields if field not in text]
+        if missing:
+            raise UserError(f"text {position} has no field {missing[0]!r}: this task reads {', '.join(fields)}")
+        values = tuple(text[field] for field in fields)
+    elif isinstance(text, Sequence):
+        values = tuple(text)
+    else:
+        raise UserError(f"text {position} is {text!r}: it must be a string, or one string per field")
+    if len(values) != len(fields):
+        raise UserError(
+            f"text {position} has {len(values)} fields: this task reads {len(fields)} ({', '.join(fields)})"
+        )
+    return tuple(
+        _checked(value, f"text {position}" + (f", field {field!r}," if len(fields) > 1 else ""))
+        for value, field in zip(values, fields, strict=True)
+    )
+
+
+def _checked(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise UserError(f"{where} is {value!r}: it must be a string")
+    if not value.strip():
+        raise UserError(f"{where} is empty: remove it, or give it words")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{where} is not valid Unicode: {error}") from error
+    return value

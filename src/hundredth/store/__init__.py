@@ -1,0 +1,19 @@
+"""The knowledge store: entries in SQLite, a derived search index, the retrieval maths; no torch."""
+
+from hundredth.store.entries import ORIGINS, Entry, Origin
+from hundredth.store.index import Neighbours
+from hundredth.store.retrieval import calibrate, mix, neighbour_distribution, neighbour_weights, softmax
+from hundredth.store.store import KnowledgeStore
+
+__all__ = [
+    "ORIGINS",
+    "Entry",
+    "KnowledgeStore",
+    "Neighbours",
+    "Origin",
+    "calibrate",
+    "mix",
+    "neighbour_distribution",
+    "neighbour_weights",
+    "softmax",
+]

@@ -1,0 +1,58 @@
+"""What may enter a store: each check returns clean values or says what is wrong, with the value seen."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hundredth.errors import UserError
+
+
+def unit_keys(keys: ArrayLike, dimension: int) -> NDArray[np.float32]:
+    """Return keys (N, d) scaled to length 1; refuses another width, zeros, NaN and infinities."""
+    values = np.asarray(keys, dtype=np.float32)
+    if values.ndim != 2 or values.shape[1] != dimension:
+        raise UserError(f"keys have shape {values.shape}: this store needs (N, {dimension})")
+    # float64: the squares of very small or very large float32 numbers would not fit.
+    norms = np.sqrt(np.einsum("nd,nd->n", values, values, dtype=np.float64))
+    bad = ~(np.isfinite(norms) & (norms > 0))
+    if bad.any():
+        row = int(np.argmax(bad))
+        what = "all zeros" if norms[row] == 0 else "not finite"
+        raise UserError(f"key {row} is {what}: the encoder gave no usable embedding for it")
+    units: NDArray[np.float32] = (values / norms[:, None]).astype(np.float32)
+    return units
+
+
+def soft_label_rows(soft_labels: ArrayLike, count: int) -> NDArray[np.float32]:
+    """Return soft labels (N, C) scaled to sum to 1; refuses another width, negative values and other sums."""
+    values = np.asarray(soft_labels, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1] != count:
+        raise UserError(f"soft labels have shape {values.shape}: this store needs (N, {count})")
+    totals = values.sum(axis=1)
+    bad = ~((np.abs(totals - 1) <= 1e-3) & (values >= 0).all(axis=1))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise UserError(
+            f"soft label {row} sums to {totals[row]:.6g}, its smallest value is {values[row].min():.6g}: "
+            "it must be at least 0 everywhere and sum to 1"
+        )
+    rows: NDArray[np.float32] = (values / totals[:, None]).astype(np.float32)
+    return rows
+
+
+def label_index(label: int | None, count: int) -> int | None:
+    """Return the index of a gold label as a plain int; None stays None."""
+    if label is None:
+        return None
+    if not 0 <= label < count:
+        raise UserError(f"unknown label {label}: this store has labels 0 to {count - 1}")
+    return int(label)
+
+
+def check_texts(texts: tuple[str, ...], position: int) -> None:
+    """Refuse anything but one or more strings of valid Unicode."""
+    if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
+        raise UserError(f"texts of entry {position} are {texts!r}: give a tuple with one string per field")
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"entry {position} holds text that is not valid Unicode: {error}") from error

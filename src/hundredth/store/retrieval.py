@@ -1,0 +1,86 @@
+"""How neighbours become a prediction (METHODS section 2, step 6), in float64.
+
+    w = softmax(cos / t),  p_ret = sum_k w_k q_k,  p = (1 - lambda) head + lambda p_ret
+
+Pure numpy functions: training chooses K, t and lambda with these very functions, so that what is chosen is
+what is served. Letters of the shapes: B texts, k neighbours, C labels.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hundredth.errors import UserError
+
+Floats = NDArray[np.floating[Any]]
+Doubles = NDArray[np.float64]
+
+
+def neighbour_weights(similarities: Floats, temperature: float) -> Doubles:
+    """Return softmax(similarities / temperature) along each row, (B, k).
+
+    `similarities` (B, k) are cosines; padding is -inf and weighs 0. A row without any neighbour is all zeros.
+    """
+    _check_temperature(temperature)
+    cosines = np.asarray(similarities, dtype=np.float64)
+    return softmax(cosines, temperature)
+
+
+def neighbour_distribution(weights: Floats, soft_labels: Floats) -> Doubles:
+    """Return p_ret = sum_k w_k q_k, (B, C), from weights (B, k) and the neighbours' soft labels (B, k, C)."""
+    mixed: Doubles = np.einsum(
+        "bk,bkc->bc", np.asarray(weights, dtype=np.float64), np.asarray(soft_labels, dtype=np.float64)
+    )
+    return mixed
+
+
+def mix(head: Floats, retrieved: Floats, weight: float) -> Doubles:
+    """Return p = (1 - weight) head + weight retrieved, (B, C).
+
+    A row of `retrieved` that is all zeros (no neighbour, as in an empty store) takes the head alone.
+    """
+    if not 0.0 <= weight <= 1.0:
+        raise UserError(f"the retrieval weight is {weight}: choose one from 0 (head alone) to 1 (store alone)")
+    found = np.any(np.asarray(retrieved) != 0, axis=-1, keepdims=True)
+    share = np.where(found, weight, 0.0)
+    mixed: Doubles = (1.0 - share) * np.asarray(head, dtype=np.float64) + share * np.asarray(
+        retrieved, dtype=np.float64
+    )
+    return mixed
+
+
+def calibrate(probabilities: Floats, temperature: float) -> Doubles:
+    """Return softmax(log(probabilities) / temperature) along each row, (B, C): temperature scaling.
+
+    A probability of 0 stays 0. The order of the labels never changes; above 1 the rows become flatter.
+    """
+    _check_temperature(temperature)
+    values = np.asarray(probabilities, dtype=np.float64)
+    if values.size and not np.all(np.isfinite(values) & (values >= 0)):
+        raise UserError("cannot calibrate: a probability is negative or not finite")
+    if not np.all(np.any(values > 0, axis=-1)):
+        raise UserError("cannot calibrate: a row of probabilities is all zeros")
+    with np.errstate(divide="ignore"):
+        logs = np.log(values)
+    return softmax(logs, temperature)
+
+
+def _check_temperature(temperature: float) -> None:
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise UserError(f"the temperature is {temperature}: choose a finite number above 0, such as 0.05 or 1")
+
+
+def softmax(scores: Floats, temperature: float = 1.0) -> Doubles:
+    """Softmax of scores / temperature where -inf means absent; a row of nothing but -inf becomes zeros."""
+    if scores.shape[-1] == 0:
+        return np.zeros(scores.shape)
+    values = np.asarray(scores, dtype=np.float64)
+    top = np.max(values, axis=-1, keepdims=True)
+    # Subtract before dividing: at a tiny temperature the quotients alone would overflow to inf - inf.
+    with np.errstate(over="ignore"):
+        scaled = (values - np.where(np.isfinite(top), top, 0.0)) / temperature
+    powers = np.exp(scaled)
+    total = powers.sum(axis=-1, keepdims=True)
+    result: Doubles = np.divide(powers, total, out=np.zeros_like(powers), where=total > 0)
+    return result

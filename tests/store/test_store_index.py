@@ -1,0 +1,269 @@
+import logging
+import threading
+
+import numpy as np
+import pytest
+
+from hundredth.errors import UserError
+from hundredth.store import KnowledgeStore
+from hundredth.store import index as index_module
+from hundredth.store.index_file import read_index, write_index
+
+
+def _reopened(folder, caplog):
+    """Open the store twice: returns the messages of each time."""
+    messages = []
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING), KnowledgeStore.open(folder) as store:
+            found = store.search(np.eye(8), 3)
+        messages.append([record.getMessage() for record in caplog.records])
+    return found, messages
+
+
+def _remove(path):
+    path.unlink()
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _empty(path):
+    path.write_bytes(b"")
+
+
+def _flip_a_byte_of_a_key(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    path.write_bytes(content)
+
+
+def _break_the_description(path):
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 0xFF
+    path.write_bytes(content)
+
+
+def _wrong_length(path):
+    path.write_bytes(path.read_bytes()[:-16] + (1 << 60).to_bytes(8, "little") + b"HUNDRIDX")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (_remove, "missing"),
+        (_cut, "damaged"),
+        (_empty, "damaged"),
+        (_flip_a_byte_of_a_key, "damaged"),
+        (_break_the_description, "damaged"),
+        (_wrong_length, "damaged"),
+    ],
+)
+def test_an_index_that_cannot_be_used_is_made_again_with_one_warning(store, fill, tmp_path, caplog, damage, reason):
+    fill(store, 40)
+    before = store.search(np.eye(8), 3)
+    store.close()
+    damage(tmp_path / "store" / "index.faiss")
+    after, (first, second) = _reopened(tmp_path / "store", caplog)
+    assert np.array_equal(before.ids, after.ids)
+    assert len(first) == 1
+    assert reason in first[0]
+    assert "40 entries" in first[0]
+    assert second == []
+
+
+def test_an_index_older_than_the_database_is_made_again(store, fill, tmp_path, caplog):
+    """Silent otherwise: the entries added last are never found."""
+    path = tmp_path / "store" / "index.faiss"
+    fill(store, 10)
+    store.rebuild()
+    old = path.read_bytes()
+    fill(store, 10, seed=1)
+    before = store.search(np.eye(8), 3)
+    store.close()
+    path.write_bytes(old)
+    after, (first, second) = _reopened(tmp_path / "store", caplog)
+    assert np.array_equal(before.ids, after.ids)
+    assert "generation 1, the store is at 2" in first[0]
+    assert second == []
+
+
+@pytest.mark.parametrize("other", ["encoder", "size"])
+def test_an_index_of_another_store_is_made_again(store, fill, tmp_path, caplog, other):
+    fill(store, 10)
+    store.close()
+    path = tmp_path / "store" / "index.faiss"
+    proposer = read_index(path, 1, "encoder-1")
+    if other == "size":
+        proposer.remove_ids(np.array([1], dtype=np.int64))
+    write_index(path, proposer, 1, "encoder-2" if other == "encoder" else "encoder-1")
+    _, (first, second) = _reopened(tmp_path / "store", caplog)
+    assert ("another encoder" if other == "encoder" else "another kind or size") in first[0]
+    assert second == []
+
+
+def test_an_index_that_cannot_be_saved_is_a_warning_and_the_entries_are_kept(
+    store, fill, tmp_path, caplog, monkeypatch
+):
+    fill(store, 10)
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("hundredth.store.store.write_index", full_disk)
+    with caplog.at_level(logging.WARNING):
+        store.close()
+    assert "No space left" in caplog.text
+    monkeypatch.undo()
+    with KnowledgeStore.open(tmp_path / "store") as again:
+        assert len(again) == 10
+
+
+def test_a_result_does_not_depend_on_the_batch_that_the_query_comes_in(store, fill):
+    """Silent otherwise: the same text gets another answer in `predict` of many than in `predict` of one."""
+    keys = np.random.default_rng(3).integers(-2, 3, size=(3000, 8)) + 0.25
+    fill(store, 3000, keys=keys)
+    together = store.search(keys[:150], 16)
+    for row in range(150):
+        alone = store.search(keys[row : row + 1], 16)
+        assert np.array_equal(alone.ids[0], together.ids[row])
+        assert np.array_equal(alone.similarities[0], together.similarities[row])
+
+
+def test_searches_and_a_writer_can_share_a_store(store, fill):
+    _, keys, _ = fill(store, 300)
+    failures = []
+    done = threading.Event()
+
+    def search():
+        try:
+            while not done.is_set():
+                found = store.search(keys[:4], 5)
+                assert (found.ids > 0).all()
+                assert np.allclose(found.soft_labels.sum(axis=2), 1, atol=1e-5)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=search) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for round_ in range(15):
+        ids, _, _ = fill(store, 5, seed=round_ + 1)
+        store.delete(ids[:3])
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(store) == 330
+
+
+def test_two_writers_that_do_not_know_of_each_other_are_refused(store, fill, tmp_path):
+    """Silent otherwise: each saves an index that lacks the other's entries and calls it current."""
+    with KnowledgeStore.open(tmp_path / "store") as other:
+        fill(other, 2)
+    with pytest.raises(UserError, match="changed by another process"):
+        fill(store, 1)
+    assert len(store) == 0
+
+
+def test_a_read_only_folder_can_be_searched_but_not_changed(store, fill, tmp_path, monkeypatch):
+    _, keys, _ = fill(store, 5)
+    store.close()
+    monkeypatch.setattr("hundredth.store.store.os.access", lambda *_: False)
+    before = {path: path.read_bytes() for path in (tmp_path / "store").iterdir()}
+    with KnowledgeStore.open(tmp_path / "store") as again:
+        assert again.search(keys, 2).ids.shape == (5, 2)
+        with pytest.raises(UserError, match="read-only"):
+            fill(again, 1)
+    assert {path: path.read_bytes() for path in (tmp_path / "store").iterdir()} == before
+
+
+def test_a_read_only_folder_with_unfolded_changes_is_refused(store, fill, tmp_path, monkeypatch):
+    """Silent otherwise: the entries in the log are not seen."""
+    fill(store, 5)
+    monkeypatch.setattr("hundredth.store.store.os.access", lambda *_: False)
+    with pytest.raises(UserError, match=r"store\.db-wal"):
+        KnowledgeStore.open(tmp_path / "store")
+
+
+@pytest.fixture
+def large(tmp_path, monkeypatch):
+    """A store with inverted lists: the limit for exact search is lowered, so that it needs few entries."""
+    monkeypatch.setattr(index_module, "EXACT_LIMIT", 1000)
+    monkeypatch.setattr(index_module, "LISTS_VISITED", 24)
+    with KnowledgeStore.create(tmp_path / "large", ["a", "b"], 33, "e") as store:
+        yield store
+
+
+def _clusters(count, seed=0):
+    generator = np.random.default_rng(seed)
+    centres = np.random.default_rng(9).normal(size=(60, 33))
+    return centres[generator.integers(0, 60, count)] + 0.3 * generator.normal(size=(count, 33))
+
+
+def _truth(keys, queries, k):
+    unit = keys / np.linalg.norm(keys, axis=1, keepdims=True)
+    wanted = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+    cosines = wanted @ unit.T
+    order = np.argsort(-cosines, axis=1)[:, :k]
+    return order, np.take_along_axis(cosines, order, axis=1)
+
+
+def test_a_large_store_finds_nearly_all_true_neighbours_with_exact_similarities(large, fill):
+    keys = _clusters(4000)
+    ids, _, _ = fill(large, 4000, keys=keys)
+    assert not large._index.search.exact
+    queries = _clusters(200, seed=1)
+    found = large.search(queries, 10)
+    truth, _ = _truth(keys, queries, 10)
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.ids - ids[0], truth, strict=True)])
+    assert recall > 0.98
+    unit, wanted = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (keys, queries))
+    exact = np.einsum("bd,bkd->bk", wanted, unit[found.ids - ids[0]])
+    assert np.allclose(found.similarities, exact, atol=1e-5)
+    assert (np.diff(found.similarities, axis=1) <= 0).all()
+
+
+def test_a_large_store_knows_at_once_what_is_added_and_forgets_what_is_deleted(large, fill):
+    """Silent otherwise: a text unlike all before falls between the lists and is never found again."""
+    fill(large, 3000, keys=_clusters(3000))
+    strange = np.random.default_rng(5).normal(size=(30, 33))
+    new, _, _ = fill(large, 30, seed=1, keys=strange)
+    assert large.search(strange, 1).ids[:, 0].tolist() == new
+    large.delete(new[:10])
+    assert not set(new[:10]) & set(large.search(strange, 20).ids.ravel().tolist())
+    assert large.search(strange[10:], 1).ids[:, 0].tolist() == new[10:]
+
+
+def test_a_large_store_pads_only_when_it_really_holds_fewer(large, fill):
+    fill(large, 1200, keys=_clusters(1200))
+    found = large.search(_clusters(3, seed=1), 1300)
+    assert ((found.ids > 0).sum(axis=1) == 1200).all()
+    left_out = large.search(_clusters(3, seed=1), 1300, exclude_ids=np.array([1, 2, 3]))
+    assert ((left_out.ids > 0).sum(axis=1) == 1199).all()
+
+
+def test_a_large_store_is_read_back_without_being_made_again(large, fill, tmp_path, caplog):
+    fill(large, 2500, keys=_clusters(2500))
+    before = large.search(_clusters(50, seed=1), 5)
+    large.close()
+    with caplog.at_level(logging.WARNING), KnowledgeStore.open(tmp_path / "large") as again:
+        after = again.search(_clusters(50, seed=1), 5)
+    assert not caplog.records
+    assert np.array_equal(before.ids, after.ids)
+    assert np.array_equal(before.similarities, after.similarities)
+
+
+def test_a_store_goes_from_exact_to_lists_and_back_as_it_grows_and_shrinks(large, fill):
+    ids, keys, _ = fill(large, 1000)
+    assert large._index.search.exact
+    fill(large, 1, seed=1)
+    assert not large._index.search.exact
+    lists = large._index.search.proposer.nlist
+    fill(large, 4000, seed=2)
+    assert large._index.search.proposer.nlist > lists
+    later = [entry.id for entry in large.entries() if entry.id > ids[799]]
+    large.delete(later)
+    assert large._index.search.exact
+    assert large.search(keys[:20], 1).ids[:, 0].tolist() == ids[:20]
