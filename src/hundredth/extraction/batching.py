@@ -1,0 +1,44 @@
+"""How texts are put into batches, and how the learning rate goes, wherever the LLM is trained."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+# Called with what is done, what there is in all, and a note for the reader.
+Progress = Callable[[int, int, str], None]
+
+_TOKENS_A_BATCH = 2048
+
+
+def shuffled_batches(lengths: Sequence[int], size: int, generator: torch.Generator) -> list[list[int]]:
+    """Shuffle, then put texts of like length together, so that little of a batch is padding."""
+    order = torch.randperm(len(lengths), generator=generator).tolist()
+    window = size * 4
+    batches = []
+    for start in range(0, len(order), window):
+        near = sorted(order[start : start + window], key=lambda i: lengths[i])
+        batches += [near[at : at + size] for at in range(0, len(near), size)]
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def batches_by_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Group indices of like length into batches of a bounded number of tokens, shortest first."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if not batches or (len(batches[-1]) + 1) * lengths[index] > _TOKENS_A_BATCH:
+            batches.append([])
+        batches[-1].append(index)
+    return batches
+
+
+def rate_factor(step: int, total: int, warmup: float) -> float:
+    """Return the share of the peak learning rate at a step: it rises over the warm-up, then falls to zero."""
+    rising = max(1.0, warmup * total)
+    return min(1.0, (step + 1) / rising) * (1 - step / total)
+
+
+def scaled(progress: Progress | None, number: int, parts: int, note: str = "") -> Progress | None:
+    """Return a progress function for part `number` of `parts` of one piece of work."""
+    if progress is None:
+        return None
+    return lambda done, total, inner: progress(number * total + done, parts * total, note or inner)

@@ -1,0 +1,242 @@
+"""Loading a decoder-only LLM, frozen, in the number format that suits the machine."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from platformdirs import user_cache_dir
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from hundredth.errors import UserError
+from hundredth.files import file_fingerprint, fingerprint, replace_folder
+from hundredth.models import resolve_model
+
+logger = logging.getLogger(__name__)
+
+DType = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass
+class LLM:
+    """A frozen causal language model with its tokenizer.
+
+    `identity` is the SHA-256 of the weights and the tokenizer: what is derived from the model is keyed by it.
+    `dtype_reason` says why the weights are kept in their number format.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    identity: str
+    dtype_reason: str
+
+    @property
+    def trunk(self) -> Any:
+        """The transformer without the language-model head: token embeddings in, last hidden states out."""
+        return self.model.base_model
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self.embedding.weight.device
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        """The token embedding table (V, d)."""
+        table: nn.Embedding = self.model.get_input_embeddings()
+        return table
+
+    @property
+    def hidden_size(self) -> int:
+        """The width d of token embeddings and hidden states."""
+        return self.embedding.embedding_dim
+
+    @property
+    def end_id(self) -> int:
+        """The token that ends a text."""
+        end: int = self.tokenizer.eos_token_id
+        return end
+
+    @property
+    def parameters(self) -> int:
+        """The number of parameters, tied ones counted once."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def bytes(self) -> int:
+        """The bytes that the weights take in memory."""
+        return sum(parameter.numel() * parameter.element_size() for parameter in self.model.parameters())
+
+    def encode(self, text: str) -> list[int]:
+        """Tokenize without special tokens."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        return ids
+
+    def decode(self, ids: list[int]) -> str:
+        """Turn token ids back into text, dropping special tokens."""
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Look up token embeddings: ids (...) to (..., d), scaled as the model scales its own inputs.
+
+        Models differ here (Gemma multiplies by sqrt(d) inside its embedding module), so the module is called
+        rather than its table indexed.
+        """
+        out: Tensor = self.embedding(ids)
+        return out
+
+    def hidden(self, inputs_BTD: Tensor, mask_BT: Tensor, cache: Any = None) -> Tensor:
+        """Run the trunk: embeddings (B, T, D) to last hidden states (B, T, D).
+
+        `mask_BT` covers what the cache holds as well as the new inputs; padding may stand on either side,
+        since positions count real tokens only.
+        """
+        positions = (mask_BT.cumsum(dim=1) - 1).clamp(min=0)[:, -inputs_BTD.shape[1] :]
+        out = self.trunk(
+            inputs_embeds=inputs_BTD,
+            attention_mask=mask_BT,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        hidden_BTD: Tensor = out.last_hidden_state
+        return hidden_BTD
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Turn hidden states (..., D) into float32 scores over the vocabulary (..., V)."""
+        scores: Tensor = self.model.get_output_embeddings()(hidden).float()
+        softcap = getattr(self.model.config, "final_logit_softcapping", None)
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        return scores
+
+
+def choose_dtype(requested: DType = "auto") -> tuple[torch.dtype, str]:
+    """Choose the weights' number format from the machine, and say why.
+
+    bfloat16 matrix products are several times faster than float32 where the processor has instructions for
+    them (AMX, AVX512-BF16, most GPUs), and slower where it has to emulate them.
+    """
+    if requested != "auto":
+        return getattr(torch, requested), f"{requested}: as requested"
+    if torch.cuda.is_available():
+        if torch.cuda.is_bf16_supported():
+            return torch.bfloat16, "bfloat16: the GPU supports it"
+        return torch.float32, "float32: the GPU has no bfloat16"
+    cpu = torch.backends.cpu.get_cpu_capability()
+    probes = {"AMX": "_is_amx_tile_supported", "AVX512-BF16": "_is_avx512_bf16_supported"}
+    for feature, probe in probes.items():
+        supported = getattr(torch.cpu, probe, None)
+        if supported is not None and supported():
+            return torch.bfloat16, f"bfloat16: this processor has {feature}"
+    return torch.float32, f"float32: this processor ({cpu}) has no fast bfloat16"
+
+
+def load_llm(name: str, dtype: DType = "auto") -> LLM:
+    """Load a decoder-only LLM from a folder, a GGUF file, an installed package or the hub.
+
+    The weights are frozen and in evaluation mode. A GGUF file is converted once to safetensors in the user's
+    cache, keyed by its content, because reading it takes many times longer.
+
+    Raises:
+        UserError: nothing is found under that name, or what is found is not a decoder-only language model.
+    """
+    found = resolve_model(name)
+    source: str | Path = _convert_gguf(found) if isinstance(found, Path) and _gguf_in(found) else found
+    chosen, reason = choose_dtype(dtype)
+    with _quiet_transformers():
+        try:
+            config = AutoConfig.from_pretrained(source)
+            if getattr(config, "is_encoder_decoder", False):
+                raise UserError(
+                    f"LLM {name!r} is an encoder-decoder ({config.model_type}); a decoder-only model is needed, "
+                    "such as SmolLM2, Llama, Qwen, Gemma or GPT-2"
+                )
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=chosen)
+            tokenizer = AutoTokenizer.from_pretrained(source)
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(_why_not(name, found, error)) from error
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"LLM {name!r}: its tokenizer has no end-of-text token, so generation could never stop")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    nn.Module.to(model, device).eval().requires_grad_(False)
+    return LLM(name, model, tokenizer, _identity(model, tokenizer), reason)
+
+
+def _why_not(name: str, found: str | Path, error: Exception) -> str:
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(found, Path):
+        return f"LLM {name!r}: {found} is not a causal language model that transformers can load ({first_line})"
+    return (
+        f"LLM {name!r} is not a local folder and could not be had from the model hub ({first_line}); "
+        "name a local folder or .gguf file, or check the name and the network"
+    )
+
+
+def _identity(model: Any, tokenizer: Any) -> str:
+    """Hash a thin slice of every weight: enough to tell models apart, cheap enough for every start."""
+    parts: list[Any] = [tokenizer.get_vocab_size() if hasattr(tokenizer, "get_vocab_size") else len(tokenizer)]
+    for key, value in sorted(model.state_dict().items()):
+        flat = value.reshape(-1)
+        step = max(1, flat.numel() // 64)
+        parts.append([key, list(value.shape), [round(x, 5) for x in flat[::step].float().tolist()]])
+    return fingerprint(parts)
+
+
+def _gguf_in(path: Path) -> Path | None:
+    if path.is_file():
+        return path if path.suffix == ".gguf" else None
+    if (path / "config.json").exists():
+        return None
+    files = sorted(path.glob("*.gguf"))
+    return files[0] if len(files) == 1 else None
+
+
+def _convert_gguf(path: Path) -> Path:
+    """Convert a GGUF file to a folder of safetensors in the user's cache, once for each content."""
+    file = _gguf_in(path)
+    assert file is not None
+    target = Path(user_cache_dir("hundredth")) / "gguf" / file_fingerprint(file)[:32]
+    if (target / "config.json").exists():
+        return target
+    logger.info("converting %s once to safetensors in %s", file.name, target)
+    with _quiet_transformers():
+        try:
+            packed = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise UserError(_why_not(str(path), path, error)) from error
+        # save_pretrained refuses a model that was read from GGUF: move its weights into a plain one.
+        config = packed.config
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        plain.load_state_dict(packed.state_dict())
+        work = target.with_name(f".{target.name}.work")
+        # bfloat16 holds 4-bit weights with less error than their quantisation had, in half the space.
+        plain.to(torch.bfloat16).save_pretrained(work)
+        tokenizer.save_pretrained(work)
+    replace_folder(work, target)
+    return target
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep transformers' loading bars and advice away from the user: our own messages say what matters."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        transformers_logging.enable_progress_bar()
