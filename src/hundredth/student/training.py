@@ -1,0 +1,204 @@
+"""Training the student: gold labels, the LLM's soft labels, its rankings, and retrieval (METHODS 2.5).
+
+Shapes: N texts, B texts in a batch, C labels, E the LLM's embedding width, d the student's.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from hundredth.ranking.losses import listnet
+from hundredth.student.model import Pooling, StudentEncoder, tokenize
+
+Floats = NDArray[np.float32]
+
+
+class StudentConfig(BaseModel):
+    """How the student is built and trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pooling: Pooling = Field("mean", description="how token states become one embedding")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the classifier")
+    max_length: int = Field(128, ge=8, description="most tokens of a text")
+    epochs: int = Field(15, ge=1, description="passes over the texts")
+    min_steps: int = Field(600, ge=1, description="at least this many steps, however few texts there are")
+    batch_size: int = Field(32, ge=4, description="texts a step")
+    gold_share: float = Field(0.25, gt=0, le=1, description="share of a batch that has gold labels")
+    learning_rate: float = Field(3e-4, gt=0, description="peak learning rate of AdamW")
+    warmup: float = Field(0.1, ge=0, le=1, description="share of the steps in which the learning rate rises")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay")
+    distillation: float = Field(1.0, ge=0, description="weight a of the soft labels' loss")
+    ranking: float = Field(0.1, ge=0, description="weight b of the listwise ranking loss")
+    retrieval: float = Field(0.5, ge=0, description="weight c of the loss of the neighbours' prediction")
+    ranking_temperature: float = Field(0.05, gt=0, description="tau2, of the student's similarities")
+    teacher_temperature: float = Field(0.025, gt=0, description="tau3, of the LLM's similarities")
+    retrieval_temperature: float = Field(0.1, gt=0, description="t, of the neighbours' weights in training")
+    seed: int = Field(0, description="initial classifier, order of the texts, dropout")
+
+
+@dataclass(frozen=True)
+class TrainingTexts:
+    """What the student learns from.
+
+    `labels` is -1 where there is no gold label; `soft_labels` (N, C) is None for training on gold labels
+    alone; `embeddings` (N, E), the LLM's, is None for training without its rankings.
+    """
+
+    texts: list[tuple[str, ...]]
+    labels: NDArray[np.int64]
+    soft_labels: Floats | None = None
+    embeddings: Floats | None = None
+
+
+def train_student(
+    model: StudentEncoder,
+    tokenizer: PreTrainedTokenizerFast,
+    data: TrainingTexts,
+    config: StudentConfig,
+    progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+) -> list[dict[str, float]]:
+    """Train `model` in place; return the mean of each term of the loss over every tenth of the steps.
+
+    A term takes part when its weight is above 0 and `data` has what it needs.
+    """
+    torch.manual_seed(config.seed)
+    batches = _Batches(data.labels, config)
+    teacher = None if data.embeddings is None else torch.from_numpy(centred(data.embeddings))
+    soft = None if data.soft_labels is None else torch.from_numpy(data.soft_labels)
+    gold = torch.from_numpy(data.labels)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    history: list[dict[str, float]] = []
+    recent: list[dict[str, float]] = []
+    model.train()
+    for step, rows in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * _schedule(step, batches.steps, config.warmup)
+        encoded = tokenize(tokenizer, [data.texts[i] for i in rows], config.max_length)
+        embedding_Bd, logits_BC = model(**encoded)
+        terms = loss_terms(
+            embedding_Bd,
+            logits_BC,
+            gold[rows],
+            None if soft is None else soft[rows],
+            None if teacher is None else teacher[rows],
+            config,
+        )
+        loss = torch.stack(list(terms.values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        recent.append({name: float(value.detach()) for name, value in terms.items()})
+        if (step + 1) % max(1, batches.steps // 10) == 0:
+            history.append({name: float(np.mean([one.get(name, 0.0) for one in recent])) for name in recent[-1]})
+            recent = []
+        progress(step + 1, batches.steps, f"loss {float(loss.detach()):.3f}")
+    model.eval()
+    return history
+
+
+def loss_terms(
+    embedding_Bd: Tensor,
+    logits_BC: Tensor,
+    gold_B: Tensor,
+    soft_BC: Tensor | None,
+    teacher_BE: Tensor | None,
+    config: StudentConfig,
+) -> dict[str, Tensor]:
+    """Return the weighted terms of METHODS 2.5 by name: gold, distillation, ranking, retrieval.
+
+    Their sum is the loss. `gold_B` is -1 where a text has no gold label; embeddings are of length 1.
+    """
+    terms: dict[str, Tensor] = {}
+    labelled_B = gold_B >= 0
+    if labelled_B.any():
+        terms["gold"] = F.cross_entropy(logits_BC[labelled_B], gold_B[labelled_B])
+    if soft_BC is not None and config.distillation:
+        log_probs_BC = F.log_softmax(logits_BC, dim=-1)
+        terms["distillation"] = config.distillation * F.kl_div(log_probs_BC, soft_BC, reduction="batchmean")
+    if len(gold_B) < 2:
+        return terms
+    similarity_BB = embedding_Bd @ embedding_Bd.T
+    if teacher_BE is not None and config.ranking:
+        terms["ranking"] = config.ranking * listnet(
+            similarity_BB, teacher_BE @ teacher_BE.T, config.ranking_temperature, config.teacher_temperature
+        )
+    if config.retrieval:
+        target_BC = _retrieval_targets(gold_B, soft_BC, logits_BC.shape[1])
+        if target_BC is not None:
+            terms["retrieval"] = config.retrieval * retrieval_loss(
+                similarity_BB, target_BC, config.retrieval_temperature
+            )
+    return terms
+
+
+def retrieval_loss(similarity_BB: Tensor, target_BC: Tensor, temperature: float) -> Tensor:
+    """Return the cross-entropy of what the other texts of the batch predict (METHODS 2.5, 2.6).
+
+    p_ret of text i is the mean of the others' targets weighted by softmax_j(similarity_ij / temperature),
+    j != i; the loss is mean_i -sum_c target_ic log p_ret_ic.
+    """
+    itself = torch.eye(len(similarity_BB), dtype=torch.bool, device=similarity_BB.device)
+    weights_BB = (similarity_BB / temperature).masked_fill(itself, -torch.inf).softmax(dim=-1)
+    retrieved_BC = weights_BB @ target_BC
+    return -(target_BC * torch.log(retrieved_BC.clamp(min=1e-6))).sum(dim=-1).mean()
+
+
+def centred(embeddings: Floats) -> Floats:
+    """Take the mean off and normalise: an LLM's raw states all point much the same way."""
+    moved = embeddings.astype(np.float32) - embeddings.astype(np.float32).mean(axis=0)
+    out: Floats = moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-8)
+    return out
+
+
+def _retrieval_targets(gold_B: Tensor, soft_BC: Tensor | None, labels: int) -> Tensor | None:
+    if soft_BC is None:
+        return F.one_hot(gold_B, labels).float() if bool((gold_B >= 0).all()) else None
+    known_B1 = (gold_B >= 0)[:, None]
+    return torch.where(known_B1, F.one_hot(gold_B.clamp(min=0), labels).float(), soft_BC)
+
+
+def _schedule(step: int, total: int, warmup: float) -> float:
+    rising = max(1.0, warmup * total)
+    return min(1.0, (step + 1) / rising) * (1 - step / total)
+
+
+class _Batches:
+    """Rows of each step: a fixed share with gold labels, which are few, the rest without, each in turn."""
+
+    def __init__(self, labels: NDArray[np.int64], config: StudentConfig) -> None:
+        self.gold = np.flatnonzero(labels >= 0)
+        self.other = np.flatnonzero(labels < 0)
+        size = min(config.batch_size, len(labels))
+        self.gold_size = size if not len(self.other) else max(1, round(size * config.gold_share))
+        self.gold_size = 0 if not len(self.gold) else self.gold_size
+        self.other_size = size - self.gold_size if len(self.other) else 0
+        longest = max(
+            len(self.other) / self.other_size if self.other_size else 0.0,
+            len(self.gold) / self.gold_size if self.gold_size and not self.other_size else 0.0,
+        )
+        self.steps = max(config.min_steps, config.epochs * math.ceil(longest))
+        self.seed = config.seed
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = np.random.default_rng(self.seed)
+        gold, other = _endless(self.gold, generator), _endless(self.other, generator)
+        for _ in range(self.steps):
+            yield [next(gold) for _ in range(self.gold_size)] + [next(other) for _ in range(self.other_size)]
+
+
+def _endless(rows: Sequence[int] | NDArray[np.int64], generator: np.random.Generator) -> Iterator[int]:
+    while len(rows):
+        for row in generator.permutation(rows):
+            yield int(row)
