@@ -1,0 +1,144 @@
+"""The one config of a run: every stage's settings, gathered, validated before anything starts, saved with it."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hundredth.errors import UserError
+from hundredth.extraction.annotation import AnnotatorConfig
+from hundredth.extraction.filters import FilterConfig
+from hundredth.extraction.llm import DType
+from hundredth.extraction.sampling import SamplingConfig
+from hundredth.extraction.tuning import PromptConfig
+from hundredth.student.selection import RetrievalGrid
+from hundredth.student.training import StudentConfig
+from hundredth.tasks.config import TaskConfig
+
+
+class LLMConfig(BaseModel):
+    """Which LLM the knowledge comes from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="local folder, .gguf file, package:PACKAGE/PATH, or hub name")
+    dtype: DType = Field("auto", description="number format of the weights; auto chooses it from the machine")
+
+
+class BaseStudentConfig(BaseModel):
+    """Which encoder the student starts from, and how far it is cut down."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="local folder, package:PACKAGE/PATH, or hub name of a BERT-like encoder")
+    prune_vocabulary: bool = Field(False, description="cut the vocabulary down to the task's own word pieces")
+    target_share: float = Field(
+        0.01, gt=0, le=1, description="with prune_vocabulary: the student's parameters over the LLM's"
+    )
+
+
+class ModelConfig(BaseModel):
+    """How the trained student is exported and its retrieval chosen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    precision: Literal["int8", "float32"] = Field("int8", description="number format of the exported encoder")
+    retrieval: RetrievalGrid = Field(
+        default_factory=RetrievalGrid, description="the values of K, t and lambda to choose from on dev"
+    )
+
+
+class RunConfig(BaseModel):
+    """Everything that decides a run's result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: TaskConfig
+    llm: LLMConfig
+    base: BaseStudentConfig
+    prompt: PromptConfig = PromptConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    annotator: AnnotatorConfig = AnnotatorConfig()
+    filters: FilterConfig = FilterConfig()
+    student: StudentConfig = StudentConfig()
+    model: ModelConfig = ModelConfig()
+    threads: int = Field(0, ge=0, description="CPU threads; 0 for all cores that this process may use")
+
+
+_SEEDED = ("task", "prompt", "sampling", "annotator", "student")
+
+
+def make_config(
+    values: dict[str, Any], file: Path | None = None, overrides: tuple[str, ...] = (), seed: int | None = None
+) -> RunConfig:
+    """Put a run's config together: a YAML `file`, over it the `seed` of all stages, `values`, `overrides`.
+
+    `values` is nested like the config and leaves out what is not set; an override reads PATH=VALUE, such as
+    `student.epochs=20`, its value in YAML.
+
+    Raises:
+        UserError: the file or an override cannot be read, or a setting is unknown, missing or out of range.
+    """
+    merged: dict[str, Any] = _read_yaml(file) if file is not None else {}
+    if seed is not None:
+        for section in _SEEDED:
+            merged.setdefault(section, {})["seed"] = seed
+    _merge(merged, values)
+    for override in overrides:
+        _merge(merged, _nested(override))
+    try:
+        return RunConfig.model_validate(merged)
+    except ValidationError as error:
+        raise UserError(_explain(error)) from error
+
+
+def save_config(config: RunConfig) -> str:
+    """Return the config as YAML that `make_config` reads back."""
+    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"config {file}: cannot be read as YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"config {file}: holds a {type(values).__name__}, not sections such as 'task:' and 'llm:'")
+    return values
+
+
+def _nested(override: str) -> dict[str, Any]:
+    path, found, text = override.partition("=")
+    if not found or not path.strip():
+        raise UserError(f"--set {override!r}: write PATH=VALUE, for example --set student.epochs=20")
+    try:
+        value: Any = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override!r}: the value cannot be read ({str(error).splitlines()[0]})") from error
+    for key in reversed(path.strip().split(".")):
+        value = {key: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def _merge(into: dict[str, Any], values: dict[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for one in error.errors():
+        path = ".".join(str(part) for part in one["loc"])
+        if one["type"] == "missing":
+            lines.append(f"{path} is missing")
+        elif one["type"] == "extra_forbidden":
+            lines.append(f"there is no setting {path}")
+        else:
+            lines.append(f"{path}={one['input']!r}: {one['msg'].lower()}")
+    return "config: " + "; ".join(lines)

@@ -1,0 +1,179 @@
+"""The stages that take knowledge out of the LLM: task, prompt, samples, annotator, knowledge."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from hundredth.errors import UserError
+from hundredth.extraction.annotation import Annotation
+from hundredth.extraction.ensemble import load_annotator, save_annotator, train_annotator
+from hundredth.extraction.filters import FilterConfig, filter_annotated, filter_copies
+from hundredth.extraction.llm import LLM
+from hundredth.extraction.sampling import Sampler, SamplingConfig
+from hundredth.extraction.soft_prompt import PromptedLLM, SoftPrompt
+from hundredth.extraction.tuning import PromptConfig, tune_prompt
+from hundredth.files import read_json, write_json
+from hundredth.pipeline.knowledge import Knowledge, read_examples, read_jsonl, write_examples, write_jsonl
+from hundredth.pipeline.progress import Reporter
+from hundredth.store import Origin
+from hundredth.tasks.schema import Example, Task, TaskData, counts_per_label, labels_of
+from hundredth.tasks.verbalisation import Verbalisation
+
+_SPLITS = ("train", "dev", "unlabelled", "test")
+
+
+def write_task(data: TaskData, folder: Path) -> dict[str, Any]:
+    """Write the task and its splits as JSON; return how many texts each has."""
+    write_json(folder / "task.json", {**asdict(data.task), "notes": data.notes})
+    for split in _SPLITS:
+        write_examples(folder / f"{split}.jsonl", getattr(data, split))
+    sizes: dict[str, Any] = {split: len(getattr(data, split)) for split in _SPLITS}
+    sizes["train_per_label"] = counts_per_label(data.train, data.task.labels)
+    return sizes
+
+
+def read_task(folder: Path) -> TaskData:
+    """Read what `write_task` wrote."""
+    values = read_json(folder / "task.json")
+    notes = values.pop("notes")
+    words = Verbalisation(**_tuples(values.pop("verbalisation")))
+    task = Task(**_tuples(values), verbalisation=words)
+    train, dev, unlabelled, test = (read_examples(folder / f"{split}.jsonl") for split in _SPLITS)
+    return TaskData(task, train, dev, unlabelled, test, notes)
+
+
+def make_prompt(llm: LLM, data: TaskData, config: PromptConfig, folder: Path, reporter: Reporter) -> dict[str, Any]:
+    """Tune the soft prompt and write it."""
+    base = PromptedLLM(llm, data.task.verbalisation, None)
+    with reporter.bar("tuning the soft prompt") as progress:
+        result = tune_prompt(base, data.train, data.dev, config, progress)
+    result.prompt.save(folder / "prompt.safetensors")
+    return {
+        "dev_loss_without": result.loss_without,
+        "dev_loss_start": result.loss_start,
+        "dev_loss": result.loss_best,
+        "dev_losses": result.losses,
+    }
+
+
+def make_samples(
+    llm: LLM, data: TaskData, prompt: SoftPrompt | None, config: SamplingConfig, folder: Path, reporter: Reporter
+) -> dict[str, Any]:
+    """Let the LLM write texts of every label; write them with the length and log-probability of each."""
+    words = data.task.verbalisation
+    prompted = PromptedLLM(llm, words, prompt)
+    longest = max(len(prompted.target_ids(example.texts, 512)) for example in data.train)
+    labels = len(data.task.labels)
+    items = [(number, number % labels) for number in range(-(-config.texts // labels) * labels)]
+    rows: list[dict[str, Any]] = []
+    started, tokens, unusable = time.monotonic(), 0, 0
+    with reporter.bar("writing samples") as progress:
+        for sample in Sampler(prompted, config, longest)(items):
+            tokens += len(sample.ids)
+            progress(len(rows) + unusable, len(items), f"{tokens / (time.monotonic() - started):.0f} tokens/s")
+            texts = words.parse(llm.decode(list(sample.ids))) if sample.ended else None
+            if texts is None:
+                unusable += 1
+                continue
+            mean = statistics.fmean(sample.logprobs)
+            rows.append({"item": sample.item, "label": sample.label, "texts": texts, "logprob": round(mean, 4)})
+    if items and not rows:
+        raise UserError(
+            f"none of {len(items)} sampled texts could be used: every one was unfinished after {longest} tokens or "
+            "lacked a field; try sampling.temperature=0.7, or more labelled texts"
+        )
+    rows.sort(key=lambda row: row["item"])
+    write_jsonl(folder / "samples.jsonl", rows)
+    seconds = time.monotonic() - started
+    return {
+        "sampled": len(items),
+        "unusable": unusable,
+        "tokens": tokens,
+        "tokens_per_s": round(tokens / seconds, 1),
+    }
+
+
+def make_annotator(llm: LLM, data: TaskData, config: Any, folder: Path, reporter: Reporter) -> dict[str, Any]:
+    """Adapt the LLM to the task; write the adapters and its annotation of the labelled texts."""
+    with reporter.bar("training the annotator") as progress:
+        trained = train_annotator(llm, data.task.verbalisation, data.train, data.dev, config, progress)
+    annotator = trained.annotator
+    save_annotator(annotator, folder)
+    for name, annotation in (("train", trained.gold), ("dev", trained.dev)):
+        save_file(asdict(annotation), folder / f"{name}.safetensors")
+    metrics = {
+        "method": annotator.method,
+        "tried": trained.choice,
+        "temperature": annotator.temperature,
+        "train_accuracy_unseen": _accuracy(trained.gold, data.train),
+        "dev_accuracy": _accuracy(trained.dev, data.dev),
+    }
+    annotator.remove_adapters()
+    return metrics
+
+
+def make_knowledge(
+    llm: LLM,
+    data: TaskData,
+    samples: Path,
+    annotator_folder: Path,
+    config: FilterConfig,
+    folder: Path,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Filter and annotate the sampled and the unlabelled texts; write all knowledge, gold first."""
+    gold = Annotation(**load_file(annotator_folder / "train.safetensors"))
+    protected = [example.texts for example in [*data.train, *data.dev]]
+    rows = read_jsonl(samples / "samples.jsonl")
+    written = [tuple(row["texts"]) for row in rows]
+    copies = filter_copies(written, protected, config)
+    filtered_unlabelled = filter_copies([example.texts for example in data.unlabelled], protected, config)
+    generated = [written[i] for i in copies.kept]
+    unlabelled = [data.unlabelled[i].texts for i in filtered_unlabelled.kept]
+    annotator = load_annotator(llm, data.task.verbalisation, annotator_folder)
+    with reporter.bar("annotating") as progress:
+        annotation = annotator.annotate([*generated, *unlabelled], progress)
+    annotator.remove_adapters()
+    intended = [int(rows[i]["label"]) for i in copies.kept]
+    agreed = filter_annotated(annotation.probabilities[: len(generated)], intended, config)
+    kept = [*agreed.kept, *range(len(generated), len(generated) + len(unlabelled))]
+    origins: list[Origin] = ["gold"] * len(data.train)
+    origins.extend(["generated"] * len(agreed.kept))
+    origins.extend(["unlabelled"] * len(unlabelled))
+    knowledge = Knowledge(
+        [example.texts for example in data.train] + [[*generated, *unlabelled][i] for i in kept],
+        origins,
+        np.array(labels_of(data.train) + [-1] * len(kept), dtype=np.int64),
+        np.concatenate([gold.probabilities, annotation.probabilities[kept]]),
+        np.concatenate([gold.embeddings, annotation.embeddings[kept]]),
+    )
+    knowledge.save(folder)
+    return {
+        "filters": {
+            "generated": {"texts": len(written), **copies.counts, **agreed.counts, "kept": len(agreed.kept)},
+            "unlabelled": {
+                "texts": len(data.unlabelled),
+                **filtered_unlabelled.counts,
+                "kept": len(unlabelled),
+            },
+        },
+        "agreement": _share(len(generated) - agreed.counts["annotator disagrees"], len(generated)),
+    }
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def _accuracy(annotation: Annotation, examples: Sequence[Example]) -> float:
+    return float((annotation.probabilities.argmax(axis=1) == np.array(labels_of(examples))).mean())
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

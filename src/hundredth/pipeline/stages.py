@@ -1,0 +1,117 @@
+"""Stages of a run: each makes one folder, is redone when what it depends on changes, and is never half-made.
+
+A stage works in a hidden folder beside its own. `stage.json` is written into it last and the folder then takes
+the place of the old one, so a run that is killed at any moment goes on from the last whole stage.
+"""
+
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hundredth.files import file_fingerprint, fingerprint, read_json, replace_folder, write_json
+
+_RECORD = "stage.json"
+# Raised when a stage's code changes what it makes from the same settings, so that old results are redone.
+_STAGES_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run.
+
+    `settings` is everything besides the results of `needs` that decides what `make` writes into its folder;
+    `make` returns the numbers worth keeping.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    settings: Any
+    make: Callable[[Path], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a stage: its folder, its record, and whether it was made now or found whole."""
+
+    folder: Path
+    record: dict[str, Any]
+    made: bool
+
+
+def run_stages(
+    root: Path, stages: Sequence[Stage], announce: Callable[[Stage, bool], None] = lambda stage, fresh: None
+) -> dict[str, Outcome]:
+    """Bring each stage up to date, in order; `announce` is told of each, and whether it is whole already."""
+    root.mkdir(parents=True, exist_ok=True)
+    outcomes: dict[str, Outcome] = {}
+    for stage in stages:
+        needed = {name: outcomes[name].record["outputs"] for name in stage.needs}
+        key = fingerprint([_STAGES_VERSION, stage.name, stage.settings, needed])
+        target, work = root / stage.name, root / f".{stage.name}.work"
+        _recover(target, work)
+        record = read_record(target)
+        fresh = record is not None and record["fingerprint"] == key
+        announce(stage, fresh)
+        if not fresh:
+            record = _make(stage, target, work, key, needed)
+        assert record is not None
+        outcomes[stage.name] = Outcome(target, record, made=not fresh)
+    return outcomes
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Return a stage's record, or None when the stage is not whole."""
+    try:
+        record = read_json(folder / _RECORD)
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and {"fingerprint", "outputs"} <= record.keys() else None
+
+
+def _make(stage: Stage, target: Path, work: Path, key: str, needed: Mapping[str, str]) -> dict[str, Any]:
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    started = time.monotonic()
+    metrics = stage.make(work)
+    record = {
+        "stage": stage.name,
+        "fingerprint": key,
+        "inputs": dict(needed),
+        "settings": stage.settings,
+        "metrics": metrics,
+        "seconds": round(time.monotonic() - started, 1),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "peak_memory_mb": peak_memory_mb(),
+        "outputs": _outputs(work),
+    }
+    write_json(work / _RECORD, record)
+    replace_folder(work, target)
+    return record
+
+
+def peak_memory_mb() -> int:
+    """Return the most memory that this process has held so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _recover(target: Path, work: Path) -> None:
+    """Finish or undo what a crash left: a whole new folder takes its place, an old one returns to it."""
+    old = target.with_name(f".{target.name}.old")
+    if not target.exists() and read_record(work) is not None:
+        work.rename(target)
+    elif not target.exists() and old.exists():
+        old.rename(target)
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _outputs(folder: Path) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return fingerprint([[path.relative_to(folder).as_posix(), file_fingerprint(path)] for path in files])

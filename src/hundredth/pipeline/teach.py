@@ -1,0 +1,211 @@
+"""The stages that hand knowledge to the student: training, and the deployable model with its store."""
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hundredth.files import file_fingerprint, write_json
+from hundredth.pipeline.config import BaseStudentConfig, ModelConfig
+from hundredth.pipeline.knowledge import Knowledge
+from hundredth.pipeline.progress import Reporter
+from hundredth.runtime import CalibrationInfo, EncoderInfo, Manifest, Model, RetrievalInfo, TaskInfo, load
+from hundredth.store import (
+    KnowledgeStore,
+    Neighbours,
+    Origin,
+    calibrate,
+    mix,
+    neighbour_distribution,
+    neighbour_weights,
+    softmax,
+)
+from hundredth.student.export import export_onnx
+from hundredth.student.model import load_saved_student, load_student, parameter_count, save_student
+from hundredth.student.prune import parameters_without_vocabulary, prune_vocabulary, token_budget, token_table
+from hundredth.student.selection import (
+    RetrievalChoice,
+    choose_calibration,
+    choose_retrieval,
+    expected_calibration_error,
+)
+from hundredth.student.training import StudentConfig, TrainingTexts, train_student
+from hundredth.tasks.metrics import score
+from hundredth.tasks.schema import Example, Task, labels_of
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Which knowledge a student is taught from, and how.
+
+    `distil` uses the LLM's soft labels and rankings, `retrieve` the retrieval loss and a store.
+    """
+
+    origins: tuple[Origin, ...]
+    distil: bool = True
+    retrieve: bool = True
+
+    def training_texts(self, knowledge: Knowledge) -> TrainingTexts:
+        """Return the part of the knowledge that the student sees."""
+        part = knowledge.of(self.origins)
+        soft = part.soft_labels if self.distil else None
+        return TrainingTexts(part.texts, part.labels, soft, part.embeddings if self.distil else None)
+
+    def settings(self, config: StudentConfig) -> StudentConfig:
+        """Return the student's settings with the losses that this recipe leaves out at weight 0."""
+        return config if self.retrieve else config.model_copy(update={"retrieval": 0.0})
+
+
+def full_recipe(origins: Collection[Origin]) -> Recipe:
+    """Return the recipe that uses everything there is."""
+    known: tuple[Origin, ...] = ("gold", "generated", "unlabelled")
+    return Recipe(tuple(origin for origin in known if origin in origins))
+
+
+def make_student(
+    base: BaseStudentConfig,
+    config: StudentConfig,
+    task: Task,
+    knowledge: Knowledge,
+    recipe: Recipe,
+    llm_parameters: int,
+    folder: Path,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Train a student by a recipe and write it; pruned, its vocabulary is that of all the run's knowledge."""
+    torch.manual_seed(config.seed)  # the new classifier starts from random weights
+    model, tokenizer = load_student(base.name, len(task.labels), config.pooling, config.dropout)
+    sizes: dict[str, Any] = {"parameters_whole": parameter_count(model)}
+    length = min(config.max_length, model.max_positions)
+    config = config.model_copy(update={"max_length": length})
+    if base.prune_vocabulary:
+        target = round(base.target_share * llm_parameters)
+        budget = token_budget(
+            parameters_without_vocabulary(model, length), token_table(model).embedding_dim, target
+        )
+        pieces = ["\n".join(fields) for fields in knowledge.texts]
+        model, tokenizer, report = prune_vocabulary(model, tokenizer, pieces, budget, length)
+        sizes["pruned"] = asdict(report)
+    with reporter.bar("training the student") as progress:
+        history = train_student(
+            model, tokenizer, recipe.training_texts(knowledge), recipe.settings(config), progress
+        )
+    save_student(model, tokenizer, folder)
+    write_json(folder / "history.json", history)
+    sizes["parameters"] = parameter_count(model)
+    return {**sizes, "share_of_llm": sizes["parameters"] / llm_parameters, "loss": history[-1] if history else {}}
+
+
+def make_model(
+    student: Path,
+    config: ModelConfig,
+    max_length: int,
+    task: Task,
+    dev: list[Example],
+    knowledge: Knowledge,
+    recipe: Recipe,
+    provenance: dict[str, Any],
+    folder: Path,
+    carried: Path | None = None,
+) -> dict[str, Any]:
+    """Export a student, build its store, choose K, t, lambda and the calibration on dev; write a model folder.
+
+    `carried` is an older model folder: what users added to its store is taken over.
+    """
+    model, tokenizer = load_saved_student(student)
+    length = min(max_length, model.max_positions)
+    texts = [example.texts for example in dev]
+    export = export_onnx(model, tokenizer, folder, length, texts, config.precision)
+    fingerprint = file_fingerprint(folder / "encoder.onnx", folder / "tokenizer.json")
+    manifest = Manifest(
+        TaskInfo(task.name, task.fields, task.labels),
+        EncoderInfo("encoder.onnx", fingerprint, model.dimension, length, export.precision),
+        RetrievalInfo(1, 1.0, 0.0),
+        CalibrationInfo(1.0),
+        provenance,
+    )
+    manifest.write(folder)
+    labels = labels_of(dev)
+    gold = np.array(labels)
+    with load(folder) as encoder:
+        keys, logits = encoder.embed(texts)
+        head = softmax(logits, 1.0)
+        neighbours = None
+        if recipe.retrieve:
+            neighbours = _build_store(
+                folder, encoder, task, fingerprint, knowledge.of(recipe.origins), keys, config
+            )
+            _carry_over(carried, folder, encoder, task)
+    choice, mixed = _choose(config, head, gold, neighbours)
+    temperature = choose_calibration(mixed, gold)
+    calibrated = calibrate(mixed, temperature)
+    replace(
+        manifest,
+        retrieval=choice if choice is not None else manifest.retrieval,
+        calibration=CalibrationInfo(temperature),
+    ).write(folder)
+    return {
+        "export": asdict(export),
+        "retrieval": asdict(choice) if choice is not None else None,
+        "ignores_its_store": choice is not None and choice.weight == 0,
+        "dev": {
+            "texts": len(gold),
+            "score": score(task.metric, labels, calibrated.argmax(axis=1).tolist()),
+            "score_without_store": score(task.metric, labels, head.argmax(axis=1).tolist()),
+            "ece_before": expected_calibration_error(mixed, gold),
+            "ece": expected_calibration_error(calibrated, gold),
+        },
+        "entries": 0 if neighbours is None else len(knowledge.of(recipe.origins)),
+        "bytes": {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()},
+    }
+
+
+def _build_store(
+    folder: Path,
+    encoder: Model,
+    task: Task,
+    fingerprint: str,
+    knowledge: Knowledge,
+    dev_keys: NDArray[np.float32],
+    config: ModelConfig,
+) -> Neighbours:
+    """Fill the store with keys made by the exported encoder; return the dev texts' neighbours in it."""
+    keys, _logits = encoder.embed(knowledge.texts)
+    labels = [label if label >= 0 else None for label in knowledge.labels.tolist()]
+    with KnowledgeStore.create(folder, task.labels, keys.shape[1], fingerprint) as store:
+        store.add(knowledge.texts, knowledge.stored_labels(), keys, knowledge.origins, labels)
+        return store.search(dev_keys, max(config.retrieval.k))
+
+
+def _choose(
+    config: ModelConfig, head: NDArray[np.float64], gold: NDArray[np.int64], neighbours: Neighbours | None
+) -> tuple[RetrievalInfo | None, NDArray[np.float64]]:
+    """Choose how the neighbours take part; return the choice and the dev texts' mixed probabilities."""
+    if neighbours is None:
+        return None, head
+    choice: RetrievalChoice = choose_retrieval(
+        head, gold, neighbours.similarities, neighbours.soft_labels, config.retrieval
+    )
+    weights = neighbour_weights(neighbours.similarities[:, : choice.k], choice.temperature)
+    retrieved = neighbour_distribution(weights, neighbours.soft_labels[:, : choice.k])
+    return RetrievalInfo(choice.k, choice.temperature, choice.weight), mix(head, retrieved, choice.weight)
+
+
+def _carry_over(carried: Path | None, folder: Path, encoder: Model, task: Task) -> None:
+    """Take over the entries that users added to the model that this one replaces."""
+    if carried is None or not (carried / "store.db").exists():
+        return
+    with KnowledgeStore.open(carried) as old:
+        if old.labels != task.labels:
+            return
+        added = list(old.entries("user"))
+    if not added:
+        return
+    keys, _logits = encoder.embed([entry.texts for entry in added])
+    with KnowledgeStore.open(folder) as store:
+        soft = np.stack([entry.soft_label for entry in added])
+        store.add([entry.texts for entry in added], soft, keys, "user", [entry.label for entry in added])

@@ -1,0 +1,217 @@
+"""The main job: a labelled file and an LLM in, a deployable model with its knowledge store out."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hundredth.errors import UserError
+from hundredth.extraction.llm import LLM, load_llm
+from hundredth.extraction.soft_prompt import SoftPrompt
+from hundredth.files import fingerprint, read_json, write_text
+from hundredth.models import model_stamp
+from hundredth.pipeline.card import model_card
+from hundredth.pipeline.config import RunConfig, make_config, save_config
+from hundredth.pipeline.extract import (
+    make_annotator,
+    make_knowledge,
+    make_prompt,
+    make_samples,
+    read_task,
+    write_task,
+)
+from hundredth.pipeline.knowledge import Knowledge
+from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.stages import Stage, read_record, run_stages
+from hundredth.pipeline.teach import Recipe, full_recipe, make_model, make_student
+from hundredth.tasks import TaskData, load_task
+
+CONFIG = "run.yaml"
+STAGES = ("task", "prompt", "samples", "annotator", "knowledge", "student", "model")
+_PACKAGES = ("hundredth", "torch", "transformers", "peft", "onnxruntime", "faiss-cpu", "numpy")
+
+
+@dataclass
+class Run:
+    """A run's folder and config, with what its stages share, loaded when it is first asked for."""
+
+    root: Path
+    config: RunConfig
+    reporter: Reporter
+
+    @classmethod
+    def open(cls, root: Path, reporter: Reporter) -> "Run":
+        """Open a run whose stages are all whole.
+
+        Raises:
+            UserError: there is no run in that folder, or it has not come to its end.
+        """
+        if not (root / CONFIG).exists():
+            raise UserError(f"{root} is not a run folder: it has no {CONFIG}; name the --out of hundredth transfer")
+        run = cls(root, make_config({}, root / CONFIG), reporter)
+        missing = [name for name in STAGES if read_record(root / name) is None]
+        if missing:
+            raise UserError(f"the run in {root} has not finished: {missing[0]} is still to do; run transfer again")
+        return run
+
+    @cached_property
+    def data(self) -> TaskData:
+        """The task with its splits, as the first stage wrote it."""
+        return read_task(self.root / "task")
+
+    @cached_property
+    def llm(self) -> LLM:
+        """The frozen LLM."""
+        llm = load_llm(self.config.llm.name, self.config.llm.dtype)
+        self.reporter.say(f"  LLM {llm.name}: {llm.parameters:,} parameters, {llm.dtype_reason}")
+        return llm
+
+    @cached_property
+    def knowledge(self) -> Knowledge:
+        """All knowledge that the LLM gave."""
+        return Knowledge.load(self.root / "knowledge")
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the run's own student is taught: with everything there is."""
+        return full_recipe(set(self.knowledge.origins))
+
+    def record(self, stage: str) -> dict[str, Any]:
+        """Return a whole stage's record."""
+        record = read_record(self.root / stage)
+        assert record is not None
+        return record
+
+    @property
+    def llm_size(self) -> dict[str, int]:
+        """The LLM's parameters and bytes."""
+        size: dict[str, int] = self.record("annotator")["metrics"]["llm"]
+        return size
+
+
+def transfer(config: RunConfig, root: Path, reporter: Reporter | None = None) -> Run:
+    """Do every stage that is not whole yet, or whose settings or inputs have changed.
+
+    Returns the finished run; its model is in `root / "model"`.
+
+    Raises:
+        UserError: bad input, or `root` holds a run of another task.
+    """
+    reporter = reporter or Reporter(quiet=True)
+    data = load_task(config.task)
+    _refuse_other_task(root, config, data)
+    root.mkdir(parents=True, exist_ok=True)
+    write_text(root / CONFIG, save_config(config))
+    for note in data.notes:
+        reporter.say(f"  {note}")
+    run = Run(root, config, reporter)
+
+    def announce(stage: Stage, fresh: bool) -> None:
+        reporter.say(f"{stage.name}: {'already done' if fresh else 'working'}")
+
+    with threads(config.threads):
+        run_stages(root, _stages(run, data), announce)
+    return run
+
+
+def _stages(run: Run, data: TaskData) -> list[Stage]:
+    config, root = run.config, run.root
+    llm = [model_stamp(config.llm.name), config.llm.dtype]
+    shared = {"llm": llm, "threads": config.threads}
+
+    def prompt(folder: Path) -> dict[str, Any]:
+        return make_prompt(run.llm, run.data, config.prompt, folder, run.reporter)
+
+    def samples(folder: Path) -> dict[str, Any]:
+        tuned = SoftPrompt.load(root / "prompt" / "prompt.safetensors").to(run.llm.device)
+        return make_samples(run.llm, run.data, tuned, config.sampling, folder, run.reporter)
+
+    def annotator(folder: Path) -> dict[str, Any]:
+        metrics = make_annotator(run.llm, run.data, config.annotator, folder, run.reporter)
+        return {**metrics, "llm": {"parameters": run.llm.parameters, "bytes": run.llm.bytes}}
+
+    def knowledge(folder: Path) -> dict[str, Any]:
+        parts = root / "samples", root / "annotator"
+        return make_knowledge(run.llm, run.data, *parts, config.filters, folder, run.reporter)
+
+    def student(folder: Path) -> dict[str, Any]:
+        size = run.llm_size["parameters"]
+        task, reporter = run.data.task, run.reporter
+        return make_student(config.base, config.student, task, run.knowledge, run.recipe, size, folder, reporter)
+
+    def model(folder: Path) -> dict[str, Any]:
+        metrics = make_model(
+            root / "student",
+            config.model,
+            config.student.max_length,
+            run.data.task,
+            run.data.dev,
+            run.knowledge,
+            run.recipe,
+            provenance(config),
+            folder,
+            carried=root / "model",
+        )
+        write_text(folder / "README.md", model_card(run.data, config, run.record("student")["metrics"], metrics))
+        return metrics
+
+    base = {"base": config.base.model_dump(), "weights": model_stamp(config.base.name)}
+    return [
+        Stage("task", (), fingerprint(asdict(data)), lambda folder: write_task(data, folder)),
+        Stage("prompt", ("task",), {**shared, **config.prompt.model_dump()}, prompt),
+        Stage("samples", ("task", "prompt"), {**shared, **config.sampling.model_dump()}, samples),
+        Stage("annotator", ("task",), {**shared, **config.annotator.model_dump()}, annotator),
+        Stage("knowledge", ("task", "samples", "annotator"), {**shared, **config.filters.model_dump()}, knowledge),
+        Stage(
+            "student",
+            ("task", "annotator", "knowledge"),
+            {**base, "threads": config.threads, **config.student.model_dump()},
+            student,
+        ),
+        Stage("model", ("task", "knowledge", "student"), config.model.model_dump(), model),
+    ]
+
+
+def provenance(config: RunConfig) -> dict[str, Any]:
+    """Return where a model comes from: the names of LLM and student, and the versions that made it."""
+    versions = {name: version(name) for name in _PACKAGES}
+    return {
+        "llm": config.llm.name,
+        "student": config.base.name,
+        "versions": {**versions, "python": platform.python_version()},
+    }
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use `count` CPU threads (0: as many as this process has cores) inside the block."""
+    before = torch.get_num_threads()
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(count or available)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _refuse_other_task(root: Path, config: RunConfig, data: TaskData) -> None:
+    """Refuse a folder that holds a run of another task, read from another place."""
+    try:
+        there = read_json(root / "task" / "task.json")
+        earlier = make_config({}, root / CONFIG).task
+    except (OSError, ValueError, UserError):
+        return
+    same_task = (tuple(there["fields"]), tuple(there["labels"])) == (data.task.fields, data.task.labels)
+    same_place = (earlier.data, earlier.task) == (config.task.data, config.task.task)
+    if not same_task and not same_place:
+        raise UserError(
+            f"{root} holds a run of another task, {there['name']!r} with labels {', '.join(there['labels'][:5])}; "
+            "choose another --out, or remove that folder"
+        )
