@@ -1,0 +1,132 @@
+"""Sampling and scoring must see the same prompt, and the fast nucleus must be the exact one."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_llms import EXAMPLES, WORDS
+
+from hundredth.extraction.llm import LLM
+from hundredth.extraction.sampling import Sample, Sampler, SamplingConfig, automatic_batch_size, draw_nucleus
+from hundredth.extraction.soft_prompt import PromptedLLM, SoftPrompt
+
+
+def prompted(llm: LLM, *, soft: bool = True) -> PromptedLLM:
+    prompt = SoftPrompt.from_words(llm, WORDS, length=5, label_length=2) if soft else None
+    if prompt is not None:
+        with torch.no_grad():
+            prompt.per_label_CLD[1] += 0.5
+    return PromptedLLM(llm, WORDS, prompt)
+
+
+def sample(source: PromptedLLM, count: int, **options: object) -> list[Sample]:
+    sampler = Sampler(source, SamplingConfig(**{"top_p": 1.0, "seed": 3, **options}), max_tokens=12)
+    return sorted(sampler([(i, i % 2) for i in range(count)]), key=lambda one: one.item)
+
+
+@pytest.mark.parametrize("soft", [True, False])
+def test_a_samples_logprobs_are_those_that_training_computes(any_llm: LLM, soft: bool) -> None:
+    """Silent otherwise: training would tune a prompt that sampling never shows to the LLM."""
+    source = prompted(any_llm, soft=soft)
+    # A batch of 3 for 10 texts, so that texts join and leave while others are half-way.
+    samples = sample(source, 10, batch_size=3)
+    scored = source.token_logprobs([one.label for one in samples], [one.ids for one in samples])
+    assert len(samples) == 10
+    for one, row in zip(samples, scored, strict=True):
+        torch.testing.assert_close(row[: len(one.ids)], torch.tensor(one.logprobs), atol=2e-4, rtol=1e-4)
+
+
+def test_the_prompt_changes_what_is_sampled(any_llm: LLM) -> None:
+    """Silent otherwise: a prompt that sampling ignores still gives fluent texts."""
+    plain = prompted(any_llm)
+    moved = prompted(any_llm)
+    assert moved.prompt is not None
+    with torch.no_grad():
+        moved.prompt.shared_PD.neg_()
+    assert [one.logprobs for one in sample(plain, 6)] != [one.logprobs for one in sample(moved, 6)]
+
+
+def test_an_item_has_its_own_random_numbers_whatever_its_batch(any_llm: LLM) -> None:
+    together = sample(prompted(any_llm), 9, batch_size=9)
+    in_turn = sample(prompted(any_llm), 9, batch_size=2)
+    assert [one.ids for one in together] == [one.ids for one in in_turn]
+
+
+def test_the_same_seed_gives_the_same_texts_and_another_seed_others(llm: LLM) -> None:
+    first, again, other = (sample(prompted(llm), 8, seed=seed) for seed in (1, 1, 2))
+    assert [one.ids for one in first] == [one.ids for one in again]
+    assert [one.ids for one in first] != [one.ids for one in other]
+
+
+def test_a_text_stops_at_its_end_token_or_at_the_limit(llm: LLM) -> None:
+    samples = sample(prompted(llm), 60)
+    assert any(one.ended for one in samples)
+    assert any(not one.ended for one in samples)
+    for one in samples:
+        assert llm.end_id not in one.ids[:-1]
+        assert one.ended == (one.ids[-1] == llm.end_id)
+        assert one.ended or len(one.ids) == 12
+        assert len(one.ids) == len(one.logprobs)
+
+
+def test_nothing_to_write_is_nothing(llm: LLM) -> None:
+    assert sample(prompted(llm), 0) == []
+
+
+def test_greedy_sampling_equals_the_llms_own_greedy_generation(any_llm: LLM) -> None:
+    source = prompted(any_llm, soft=False)
+    ours = sample(source, 2, temperature=1e-4)
+    for one in ours:
+        prefix = torch.cat([source.prefix(one.label)])[None]
+        theirs = any_llm.model.generate(
+            inputs_embeds=prefix,
+            attention_mask=torch.ones(prefix.shape[:2], dtype=torch.long),
+            do_sample=False,
+            max_new_tokens=12,
+            eos_token_id=any_llm.end_id,
+            pad_token_id=any_llm.end_id,
+        )[0].tolist()
+        assert list(one.ids) == theirs[: len(one.ids)]
+
+
+def naive_nucleus(scores: torch.Tensor, uniform: float, top_p: float, top_k: int) -> int:
+    probabilities, order = scores.double().softmax(dim=-1).sort(descending=True, stable=True)
+    if top_k:
+        probabilities[top_k:] = 0
+        probabilities /= probabilities.sum()
+    before = probabilities.cumsum(dim=0) - probabilities
+    kept = torch.where(before < top_p, probabilities, 0.0).cumsum(dim=0)
+    place = int(torch.searchsorted(kept, uniform * kept[-1], right=True))
+    return int(order[min(place, len(order) - 1)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    sharpness=st.sampled_from([0.01, 1.0, 4.0]),
+    top_p=st.sampled_from([0.1, 0.5, 0.95, 1.0]),
+    top_k=st.sampled_from([0, 1, 7, 300]),
+)
+def test_the_fast_nucleus_draws_what_a_full_sort_draws(
+    seed: int, sharpness: float, top_p: float, top_k: int
+) -> None:
+    """Silent otherwise: a nucleus cut off at the candidates looked at first changes the distribution."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(4, 1000, generator=generator) * sharpness
+    uniform = torch.rand(4, generator=generator, dtype=torch.float64)
+    drawn = draw_nucleus(scores, uniform, top_p, top_k)
+    expected = [naive_nucleus(row, float(u), top_p, top_k) for row, u in zip(scores, uniform, strict=True)]
+    assert drawn.tolist() == expected
+
+
+def test_the_automatic_batch_is_bounded() -> None:
+    assert automatic_batch_size(5) == 5
+    assert automatic_batch_size(10**6) < 1000
+
+
+def test_a_target_read_back_is_the_text_that_was_verbalised(llm: LLM) -> None:
+    source = prompted(llm)
+    for example in EXAMPLES:
+        ids = source.target_ids(example.texts, limit=200)
+        assert ids[-1] == llm.end_id
+        assert WORDS.parse(llm.decode(ids)) == example.texts

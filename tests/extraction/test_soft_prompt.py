@@ -1,0 +1,88 @@
+"""The soft prompt: where it starts, that it learns, and that an idle one is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_llms import EXAMPLES, WORDS
+
+from hundredth.errors import UserError
+from hundredth.extraction.llm import LLM
+from hundredth.extraction.soft_prompt import PromptedLLM, SoftPrompt
+from hundredth.extraction.tuning import PromptConfig, mean_loss, tune_prompt
+
+CONFIG = PromptConfig(length=4, label_length=2, learning_rate=3e-2, epochs=8, batch_size=3)
+
+
+def test_the_prompt_starts_from_the_embeddings_of_words(llm: LLM) -> None:
+    """Silent otherwise: a soft prompt that starts from random vectors hardly learns."""
+    prompt = SoftPrompt.from_words(llm, WORDS, length=50, label_length=3)
+    ids = llm.encode(WORDS.instruction)
+    repeated = (ids * 5)[:50]
+    assert torch.equal(prompt.shared_PD.data, llm.embedding.weight[repeated])
+    broken = (llm.encode(" broken") * 3)[:3]
+    assert torch.equal(prompt.per_label_CLD[1].data, llm.embedding.weight[broken])
+
+
+def test_the_loss_equals_that_of_the_whole_sequence_at_once(any_llm: LLM) -> None:
+    """Silent otherwise: the prompt is computed once a label and its cache shared, padded on the left."""
+    prompt = SoftPrompt.from_words(any_llm, WORDS, length=5, label_length=2)
+    source = PromptedLLM(any_llm, WORDS, prompt)
+    labels = [example.label or 0 for example in EXAMPLES]
+    targets = [source.target_ids(example.texts, 40) for example in EXAMPLES]
+    fast = source.token_logprobs(labels, targets)
+    for row, (label, ids) in enumerate(zip(labels, targets, strict=True)):
+        prefix = source.prefix(label)
+        whole = torch.cat([prefix, any_llm.embed(torch.tensor(ids))])[None]
+        logits = any_llm.model(inputs_embeds=whole).logits[0, len(prefix) - 1 : -1].float()
+        expected = logits.log_softmax(dim=-1)[torch.arange(len(ids)), ids]
+        torch.testing.assert_close(fast[row, : len(ids)], expected, atol=2e-4, rtol=1e-4)
+        assert (fast[row, len(ids) :] == 0).all()
+
+
+def test_tuning_lowers_the_dev_loss_and_leaves_the_llm_as_it_was(llm: LLM) -> None:
+    before = {name: value.clone() for name, value in llm.model.state_dict().items()}
+    result = tune_prompt(PromptedLLM(llm, WORDS, None), EXAMPLES, EXAMPLES, CONFIG)
+    assert result.loss_best < result.loss_start
+    assert result.loss_best == pytest.approx(
+        mean_loss(PromptedLLM(llm, WORDS, result.prompt), EXAMPLES, CONFIG), abs=1e-5
+    )
+    for name, value in llm.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_both_parts_of_the_prompt_get_a_gradient(llm: LLM) -> None:
+    prompt = SoftPrompt.from_words(llm, WORDS, length=4, label_length=2)
+    source = PromptedLLM(llm, WORDS, prompt)
+    source.token_logprobs([1], [source.target_ids(EXAMPLES[1].texts, 30)]).sum().backward()
+    assert prompt.shared_PD.grad is not None
+    assert prompt.per_label_CLD.grad is not None
+    assert prompt.shared_PD.grad.abs().sum() > 0
+    assert prompt.per_label_CLD.grad[1].abs().sum() > 0
+    assert prompt.per_label_CLD.grad[0].abs().sum() == 0
+
+
+def test_a_prompt_that_changes_nothing_is_refused(llm: LLM) -> None:
+    """Silent otherwise: the run would go on for minutes with a prompt that might as well not be there."""
+    idle = CONFIG.model_copy(update={"learning_rate": 1e-9, "epochs": 1})
+    base = PromptedLLM(llm, WORDS, None)
+    start = SoftPrompt.from_words(llm, WORDS, idle.length, idle.label_length)
+    gain = 1 - mean_loss(PromptedLLM(llm, WORDS, start), EXAMPLES, idle) / mean_loss(base, EXAMPLES, idle)
+    assert gain < 0.01, "the tiny LLM must not gain from the initial vectors, or this test shows nothing"
+    with pytest.raises(UserError, match="changes nothing"):
+        tune_prompt(base, EXAMPLES, EXAMPLES, idle)
+
+
+def test_tuning_is_deterministic(llm: LLM) -> None:
+    first, second = (
+        tune_prompt(PromptedLLM(llm, WORDS, None), EXAMPLES, EXAMPLES, CONFIG).prompt for _ in range(2)
+    )
+    assert torch.equal(first.shared_PD, second.shared_PD)
+
+
+def test_a_saved_prompt_loads_as_it_was(llm: LLM, tmp_path: Path) -> None:
+    prompt = SoftPrompt.from_words(llm, WORDS, length=4, label_length=2)
+    prompt.save(tmp_path / "prompt.safetensors")
+    loaded = SoftPrompt.load(tmp_path / "prompt.safetensors")
+    assert torch.equal(loaded.shared_PD, prompt.shared_PD)
+    assert torch.equal(loaded.per_label_CLD, prompt.per_label_CLD)
