@@ -86,7 +86,7 @@ def test_lora_reaches_the_layers_of_every_family(family: str) -> None:
 
 def test_taking_the_adapters_out_gives_the_llm_back(llm: LLM) -> None:
     texts = [example.texts for example in EXAMPLES]
-    annotator = Annotator(llm, WORDS, CONFIG, "prompt")
+    annotator = Annotator(llm, WORDS, CONFIG.model_copy(update={"members": 1}), "prompt")
     annotator.add_member()
     before = annotator.annotate(texts).embeddings
     trained = train_annotator(llm, WORDS, MANY, EXAMPLES, CONFIG)

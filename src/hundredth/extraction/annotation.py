@@ -1,8 +1,8 @@
 """The annotator: the LLM adapted to the task on the few labels, giving soft labels (METHODS 2.3).
 
-It is an ensemble. Each member is trained on all the labelled texts but one fold; a labelled text gets its
-soft label from the member that did not see it, every other text from the mean of all members. So no soft label
-is the memory of a gold label, and the ensemble is steadier than one model trained on everything.
+A few members are trained on all the labelled texts, and their mean annotates what the LLM has not been tuned
+on. A labelled text gets its soft label from a further member that missed the fold it is in, so that no soft
+label is the memory of a gold label.
 
 Shapes: N texts, B texts in a batch, T positions, D the LLM's width, C labels, M members.
 """
@@ -37,17 +37,19 @@ class AnnotatorConfig(BaseModel):
     method: Literal["auto", "lora", "prompt"] = Field(
         "auto",
         description="lora: low-rank weights and a classifier; prompt: soft prompt and label words; auto: the "
-        "better of the two on the texts the first member did not see",
+        "better of the two on dev and the texts of the first fold",
     )
-    members: int = Field(4, ge=2, le=20, description="models in the ensemble, each without one fold of the data")
-    epochs: int = Field(12, ge=1, description="passes over the training texts")
+    members: int = Field(2, ge=1, le=20, description="models trained on all labelled texts, whose mean is used")
+    folds: int = Field(
+        2, ge=2, le=20, description="models that each miss a fold, for the labelled texts"
+    )
+    epochs: int = Field(8, ge=1, description="passes over the training texts")
     batch_size: int = Field(16, ge=1, description="texts a step")
-    learning_rate: float = Field(5e-4, gt=0, description="peak learning rate of LoRA and the classifier")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate of LoRA and the classifier")
     prompt_learning_rate: float = Field(1e-2, gt=0, description="peak learning rate of the soft prompt")
     rank: int = Field(8, ge=1, description="rank of LoRA")
     layers: int = Field(0, ge=0, description="how many of the last layers LoRA adapts; 0 for all")
     prompt_length: int = Field(20, ge=1, description="vectors of the soft prompt")
-    dropout: float = Field(0.05, ge=0, lt=1, description="dropout before LoRA's weights")
     max_tokens: int = Field(256, ge=8, description="most tokens of a text; the longest field is cut first")
     seed: int = Field(0, description="folds, order of the texts, initial weights")
 
@@ -76,7 +78,10 @@ class _Member(nn.Module):
 
 
 class Annotator:
-    """An ensemble of adapted copies of one LLM; only the adapters differ, the LLM is in memory once."""
+    """Adapted copies of one LLM: only the adapters differ, the LLM is in memory once.
+
+    The first `config.members` make the ensemble that annotates; the others are those that missed a fold.
+    """
 
     def __init__(self, llm: LLM, words: Verbalisation, config: AnnotatorConfig, method: Method) -> None:
         self.llm, self.words, self.config, self.method = llm, words, config, method
@@ -86,10 +91,8 @@ class Annotator:
 
     def annotate(self, texts: Sequence[tuple[str, ...]], progress: Progress | None = None) -> Annotation:
         """Return the mean of the members' calibrated probabilities, and their embeddings side by side."""
-        each = [
-            self.annotate_with(number, texts, scaled(progress, number, len(self.members)))
-            for number in range(len(self.members))
-        ]
+        count = self.config.members
+        each = [self.annotate_with(i, texts, scaled(progress, i, count)) for i in range(count)]
         probabilities: Floats = np.stack([one.probabilities for one in each]).mean(axis=0)
         # Dot products of the joined rows are the mean of the members' cosines (RankCSE, section 3).
         embeddings: Floats = np.concatenate([one.embeddings for one in each], axis=1)
@@ -150,10 +153,11 @@ class Annotator:
             for batch in shuffled_batches([len(one) for one in ids], config.batch_size, generator):
                 for group in optimizer.param_groups:
                     group["lr"] = rate * rate_factor(step, total, warmup=0.1)
-                last_BD, _mean = self._read(member, [ids[i] for i in batch])
-                loss = nn.functional.cross_entropy(member(last_BD), gold[batch])
                 optimizer.zero_grad()
-                loss.backward()
+                with self.llm.training():
+                    last_BD, _mean = self._read(member, [ids[i] for i in batch])
+                    loss = nn.functional.cross_entropy(member(last_BD), gold[batch])
+                    loss.backward()
                 nn.utils.clip_grad_norm_(learned, 1.0)
                 optimizer.step()
                 step += 1
@@ -180,7 +184,6 @@ class Annotator:
         return LoraConfig(
             r=config.rank,
             lora_alpha=2 * config.rank,
-            lora_dropout=config.dropout,
             target_modules=_linear_layers(self.llm.trunk, config.layers),
         )
 

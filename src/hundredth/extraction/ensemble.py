@@ -26,10 +26,10 @@ from hundredth.tasks.verbalisation import Verbalisation
 
 @dataclass(frozen=True)
 class TrainedAnnotator:
-    """An annotator, its annotation of the training texts (each by the member that did not see it) and of dev.
+    """An annotator, its annotation of the training texts (each by a model that did not see it) and of dev.
 
-    `choice` says what each method that was tried scored on the texts that the first member did not see and on
-    dev: {"lora": {"accuracy", "loss"}, ...}.
+    `choice` says what each method scored on dev and the first fold, where both were tried:
+    {"lora": {"accuracy", "loss"}, "prompt": ...}.
     """
 
     annotator: Annotator
@@ -46,35 +46,25 @@ def train_annotator(
     config: AnnotatorConfig,
     progress: Progress | None = None,
 ) -> TrainedAnnotator:
-    """Train the ensemble: choose the method with the first member, train the others, fit the temperature."""
-    fold_of = assign_folds(labels_of(train), config.members, config.seed)
-    methods: list[Method] = ["prompt", "lora"] if config.method == "auto" else [config.method]
-    parts = config.members + len(methods) - 1
+    """Choose the method on a first fold, train the members and the folds' models, fit the temperatures."""
+    fold_of = assign_folds(labels_of(train), config.folds, config.seed)
+    trials: list[Method] = ["lora", "prompt"] if config.method == "auto" else []
+    parts = len(trials) + config.members + config.folds
     choice: dict[str, dict[str, float]] = {}
-    annotator = Annotator(llm, words, config, methods[-1])
-    for number, method in enumerate(methods):
-        annotator.remove_adapters()
-        annotator = Annotator(llm, words, config, method)
-        _train(annotator, 0, train, fold_of, scaled(progress, number, parts, f"trying {method}"))
-        choice[method] = _score(annotator, [ex for ex, f in zip(train, fold_of, strict=True) if f == 0], dev)
-    best = min(choice, key=lambda name: (-choice[name]["accuracy"], choice[name]["loss"]))
-    if best != annotator.method:
-        annotator.remove_adapters()
-        annotator = Annotator(llm, words, config, "lora" if best == "lora" else "prompt")
-        _train(annotator, 0, train, fold_of, None)
-    for number in range(1, config.members):
-        _train(annotator, number, train, fold_of, scaled(progress, len(methods) + number - 1, parts, best))
-    gold = _annotate_folds(annotator, train, fold_of)
-    dev_annotation = annotator.annotate([example.texts for example in dev])
-    annotator.temperature = fit_temperature(
-        np.concatenate([gold.probabilities, dev_annotation.probabilities]), labels_of([*train, *dev])
-    )
-    return TrainedAnnotator(
-        annotator,
-        Annotation(_tempered(gold.probabilities, annotator.temperature), gold.embeddings),
-        annotator.annotate([example.texts for example in dev]),
-        choice,
-    )
+    seen, unseen = _without_fold(train, fold_of, 0)
+    for number, method in enumerate(trials):
+        candidate = Annotator(llm, words, config, method)
+        candidate.add_member()
+        candidate.train_member(0, seen, scaled(progress, number, parts, f"trying {method}"))
+        choice[method] = _score(candidate, [*unseen, *dev])
+        candidate.remove_adapters()
+    annotator = Annotator(llm, words, config, _best(choice) if config.method == "auto" else config.method)
+    for number in range(config.members + config.folds):
+        annotator.add_member()
+        fold = number - config.members
+        examples = list(train) if fold < 0 else _without_fold(train, fold_of, fold)[0]
+        annotator.train_member(number, examples, scaled(progress, len(trials) + number, parts))
+    return _annotate_labelled(annotator, train, dev, fold_of, choice)
 
 
 def assign_folds(labels: Sequence[int], folds: int, seed: int) -> list[int]:
@@ -138,29 +128,50 @@ def load_annotator(llm: LLM, words: Verbalisation, folder: Path) -> Annotator:
     return annotator
 
 
-def _train(
-    annotator: Annotator, number: int, train: Sequence[Example], folds: Sequence[int], progress: Progress | None
-) -> None:
-    annotator.add_member()
-    annotator.train_member(number, [ex for ex, f in zip(train, folds, strict=True) if f != number], progress)
+def _without_fold(
+    examples: Sequence[Example], fold_of: Sequence[int], fold: int
+) -> tuple[list[Example], list[Example]]:
+    """Return the examples outside a fold, and those in it."""
+    pairs = list(zip(examples, fold_of, strict=True))
+    return [example for example, one in pairs if one != fold], [example for example, one in pairs if one == fold]
 
 
-def _score(annotator: Annotator, unseen: Sequence[Example], dev: Sequence[Example]) -> dict[str, float]:
-    examples = [*unseen, *dev]
+def _best(choice: dict[str, dict[str, float]]) -> Method:
+    lora, prompt = choice["lora"], choice["prompt"]
+    return "lora" if (lora["accuracy"], -lora["loss"]) >= (prompt["accuracy"], -prompt["loss"]) else "prompt"
+
+
+def _score(annotator: Annotator, examples: Sequence[Example]) -> dict[str, float]:
     gold = np.array(labels_of(examples))
     probabilities = annotator.annotate_with(0, [example.texts for example in examples]).probabilities
     loss = float(-np.log(probabilities[np.arange(len(gold)), gold] + 1e-12).mean())
     return {"accuracy": float((probabilities.argmax(axis=1) == gold).mean()), "loss": loss}
 
 
-def _annotate_folds(annotator: Annotator, train: Sequence[Example], fold_of: Sequence[int]) -> Annotation:
+def _annotate_labelled(
+    annotator: Annotator,
+    train: Sequence[Example],
+    dev: Sequence[Example],
+    fold_of: Sequence[int],
+    choice: dict[str, dict[str, float]],
+) -> TrainedAnnotator:
+    """Annotate the labelled texts, each by models that did not see it, and fit the temperatures to that."""
     whole = annotator.annotate([example.texts for example in train])
     probabilities: Floats = np.array(whole.probabilities)
-    for number in range(len(annotator.members)):
-        unseen = [i for i, fold in enumerate(fold_of) if fold == number]
+    for fold in range(annotator.config.folds):
+        unseen = [i for i, one in enumerate(fold_of) if one == fold]
         if unseen:
-            probabilities[unseen] = annotator.annotate_with(number, [train[i].texts for i in unseen]).probabilities
-    return Annotation(probabilities, whole.embeddings)
+            texts = [train[i].texts for i in unseen]
+            probabilities[unseen] = annotator.annotate_with(annotator.config.members + fold, texts).probabilities
+    of_dev = annotator.annotate([example.texts for example in dev])
+    annotator.temperature = fit_temperature(of_dev.probabilities, labels_of(dev))
+    of_folds = fit_temperature(probabilities, labels_of(train))
+    return TrainedAnnotator(
+        annotator,
+        Annotation(_tempered(probabilities, of_folds), whole.embeddings),
+        annotator.annotate([example.texts for example in dev]),
+        choice,
+    )
 
 
 def _tempered(probabilities: Floats, temperature: float) -> Floats:

@@ -73,6 +73,17 @@ class LLM:
         """The bytes that the weights take in memory."""
         return sum(parameter.numel() * parameter.element_size() for parameter in self.model.parameters())
 
+    @contextlib.contextmanager
+    def training(self) -> Iterator[None]:
+        """Use plain attention inside the block: on a CPU the fused one is slow backwards, above all in bfloat16."""
+        before = self.model.config._attn_implementation
+        if self.device.type == "cpu":
+            self.model.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
+            self.model.set_attn_implementation(before)
+
     def encode(self, text: str) -> list[int]:
         """Tokenize without special tokens."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids

@@ -24,8 +24,8 @@ class PromptConfig(BaseModel):
     length: int = Field(20, ge=1, description="vectors shared by all labels")
     label_length: int = Field(6, ge=1, description="vectors of each label's own")
     learning_rate: float = Field(1e-2, gt=0, description="peak learning rate of AdamW; 1e-3 to 3e-2 is usual")
-    epochs: int = Field(15, ge=1, description="most passes over the training texts")
-    patience: int = Field(3, ge=1, description="stop after this many passes without a lower dev loss")
+    epochs: int = Field(8, ge=1, description="most passes over the training texts")
+    patience: int = Field(2, ge=1, description="stop after this many passes without a lower dev loss")
     batch_size: int = Field(16, ge=1, description="texts a step")
     warmup: float = Field(0.1, ge=0, le=1, description="share of the steps in which the learning rate rises")
     max_tokens: int = Field(128, ge=4, description="most tokens of a text; longer ones are cut")
@@ -73,10 +73,11 @@ def tune_prompt(
         for batch in shuffled_batches([len(ids) for ids in targets], config.batch_size, generator):
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * rate_factor(step, total, config.warmup)
-            logprobs = prompted.token_logprobs([labels[i] for i in batch], [targets[i] for i in batch])
-            loss = -logprobs.sum() / sum(len(targets[i]) for i in batch)
             optimizer.zero_grad()
-            loss.backward()
+            with llm.training():
+                logprobs = prompted.token_logprobs([labels[i] for i in batch], [targets[i] for i in batch])
+                loss = -logprobs.sum() / sum(len(targets[i]) for i in batch)
+                loss.backward()
             torch.nn.utils.clip_grad_norm_(prompt.parameters(), 1.0)
             optimizer.step()
             step += 1
