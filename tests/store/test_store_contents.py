@@ -84,6 +84,9 @@ def test_leave_one_out_leaves_out_the_own_entry_and_nothing_else(store, fill):
     for row, id in enumerate(ids):
         assert everything.ids[row, 0] == id
         assert left_out.ids[row].tolist() == [other for other in everything.ids[row] if other != id]
+    padded = store.search(keys, 20, exclude_ids=np.array(ids))
+    assert (padded.ids[:, 19] == -1).all()
+    assert (padded.soft_labels[:, 19] == 0).all()
 
 
 def test_equal_keys_come_in_the_order_they_were_added(store):

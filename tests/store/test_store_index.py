@@ -7,6 +7,7 @@ import pytest
 from hundredth.errors import UserError
 from hundredth.store import KnowledgeStore
 from hundredth.store import index as index_module
+from hundredth.store.checks import unit_keys
 from hundredth.store.index_file import read_index, write_index
 
 
@@ -129,6 +130,21 @@ def test_a_result_does_not_depend_on_the_batch_that_the_query_comes_in(store, fi
         alone = store.search(keys[row : row + 1], 16)
         assert np.array_equal(alone.ids[0], together.ids[row])
         assert np.array_equal(alone.similarities[0], together.similarities[row])
+
+
+def test_among_near_ties_the_result_is_that_of_a_comparison_with_every_key(store, fill):
+    """Silent otherwise: faiss rounds in its own order and cuts off entries that belong to the nearest."""
+    generator = np.random.default_rng(4)
+    numbers = generator.uniform(0.1, 1.0, size=8)
+    # In any order, the same numbers have the same sum: 400 cosines that differ only by rounding.
+    keys = np.array([generator.permutation(numbers) for _ in range(400)])
+    fill(store, 400, keys=keys)
+    queries = np.ones((40, 8))
+    found = store.search(queries, 5)
+    cosines = np.einsum("bd,bfd->bf", unit_keys(queries[:1], 8), store._index.search.keys[None])[0]
+    assert len(set(cosines.tolist())) > 1
+    expected = np.lexsort((np.arange(400), -cosines))[:5]
+    assert found.ids.tolist() == [store._index.search.ids[expected].tolist()] * 40
 
 
 def test_searches_and_a_writer_can_share_a_store(store, fill):

@@ -8,6 +8,7 @@ Shapes: N texts, B texts in a batch, T positions, D the LLM's width, C labels, M
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -40,9 +41,7 @@ class AnnotatorConfig(BaseModel):
         "better of the two on dev and the texts of the first fold",
     )
     members: int = Field(2, ge=1, le=20, description="models trained on all labelled texts, whose mean is used")
-    folds: int = Field(
-        2, ge=2, le=20, description="models that each miss a fold, for the labelled texts"
-    )
+    folds: int = Field(2, ge=2, le=20, description="models that each miss a fold, for the labelled texts")
     epochs: int = Field(8, ge=1, description="passes over the training texts")
     batch_size: int = Field(16, ge=1, description="texts a step")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate of LoRA and the classifier")
@@ -130,10 +129,13 @@ class Annotator:
         member = _Member(self.method, torch.stack(rows), prompt_PD)
         if self.method == "lora":
             name = _adapter_name(len(self.members))
-            if self.adapters is None:
-                self.adapters = get_peft_model(self.llm.trunk, self._lora(), adapter_name=name)
-            else:
-                self.adapters.add_adapter(name, self._lora())
+            with warnings.catch_warnings():
+                # peft warns of transformers' own deprecations and of what it then does by itself.
+                warnings.simplefilter("ignore")
+                if self.adapters is None:
+                    self.adapters = get_peft_model(self.llm.trunk, self._lora(), adapter_name=name)
+                else:
+                    self.adapters.add_adapter(name, self._lora())
         self.members.append(member)
 
     def train_member(self, number: int, examples: Sequence[Example], progress: Progress | None = None) -> None:

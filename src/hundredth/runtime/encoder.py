@@ -1,6 +1,7 @@
 """From texts to embeddings and logits: the tokenizer and the ONNX graph of a model, on the CPU."""
 
 import os
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,7 +68,9 @@ class Encoder:
         encodings = self._tokenizer.encode_batch_fast([self._sequences(text) for text in texts])
         lengths = np.array([len(encoding) for encoding in encodings])
         if not lengths.all():
-            raise UserError(f"no token is left of the text {texts[int(np.argmin(lengths))]!r}: give it words")
+            raise UserError(
+                f"no token is left of the text {reprlib.repr(texts[int(np.argmin(lengths))])}: give it words"
+            )
         order = np.argsort(lengths, kind="stable")
         batches = [
             self._run_batch([encodings[position] for position in order[start : start + _BATCH]])

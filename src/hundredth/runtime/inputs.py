@@ -2,6 +2,7 @@
 
 import csv
 import json
+import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -79,7 +80,7 @@ def _objects(file: Iterable[str], fields: Sequence[str], name: str) -> Iterator[
 
 def _filled(value: object, name: str, number: int, field: str) -> str:
     if not isinstance(value, str):
-        raise UserError(f"{name}, line {number}: {field!r} is {value!r}, it must be a text")
+        raise UserError(f"{name}, line {number}: {field!r} is {reprlib.repr(value)}, it must be a text")
     if not value.strip():
         raise UserError(f"{name}, line {number}: {field!r} is empty: remove the line, or give it words")
     return value

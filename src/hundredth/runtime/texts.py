@@ -1,5 +1,6 @@
 """What a caller may pass as texts, brought to one form: a tuple with one string per field of the task."""
 
+import reprlib
 from collections.abc import Mapping, Sequence
 
 from hundredth.errors import UserError
@@ -26,7 +27,7 @@ def _one(text: Text, fields: Sequence[str], position: int) -> tuple[str, ...]:
     elif isinstance(text, Sequence):
         values = tuple(text)
     else:
-        raise UserError(f"text {position} is {text!r}: it must be a string, or one string per field")
+        raise UserError(f"text {position} is {reprlib.repr(text)}: it must be a string, or one string per field")
     if len(values) != len(fields):
         raise UserError(
             f"text {position} has {len(values)} fields: this task reads {len(fields)} ({', '.join(fields)})"
@@ -39,7 +40,7 @@ def _one(text: Text, fields: Sequence[str], position: int) -> tuple[str, ...]:
 
 def _checked(value: object, where: str) -> str:
     if not isinstance(value, str):
-        raise UserError(f"{where} is {value!r}: it must be a string")
+        raise UserError(f"{where} is {reprlib.repr(value)}: it must be a string")
     if not value.strip():
         raise UserError(f"{where} is empty: remove it, or give it words")
     try:

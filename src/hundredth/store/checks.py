@@ -1,5 +1,7 @@
 """What may enter a store: each check returns clean values or says what is wrong, with the value seen."""
 
+import reprlib
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -51,7 +53,9 @@ def label_index(label: int | None, count: int) -> int | None:
 def check_texts(texts: tuple[str, ...], position: int) -> None:
     """Refuse anything but one or more strings of valid Unicode."""
     if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
-        raise UserError(f"texts of entry {position} are {texts!r}: give a tuple with one string per field")
+        raise UserError(
+            f"texts of entry {position} are {reprlib.repr(texts)}: give a tuple with one string per field"
+        )
     try:
         "".join(texts).encode()
     except UnicodeEncodeError as error:

