@@ -66,6 +66,11 @@ class RunConfig(BaseModel):
     threads: int = Field(0, ge=0, description="CPU threads; 0 for all cores that this process may use")
 
 
+_MISSING = {
+    "task": "no data is named: --data FILE, or task.data in the file of --config",
+    "llm": "no LLM is named: --llm NAME, or llm.name in the file of --config",
+    "base": "no encoder is named to start the student from: --student NAME, or base.name in the file of --config",
+}
 _SEEDED = ("task", "prompt", "sampling", "annotator", "student")
 
 
@@ -82,8 +87,7 @@ def make_config(
     """
     merged: dict[str, Any] = _read_yaml(file) if file is not None else {}
     if seed is not None:
-        for section in _SEEDED:
-            merged.setdefault(section, {})["seed"] = seed
+        _merge(merged, {section: {"seed": seed} for section in _SEEDED})
     _merge(merged, values)
     for override in overrides:
         _merge(merged, _nested(override))
@@ -125,7 +129,10 @@ def _nested(override: str) -> dict[str, Any]:
 
 def _merge(into: dict[str, Any], values: dict[str, Any]) -> None:
     for key, value in values.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
+        if isinstance(value, dict):
+            # A section of its own even where there is none yet: the caller's must not change.
+            section = into.get(key)
+            into[key] = dict(section) if isinstance(section, dict) else {}
             _merge(into[key], value)
         else:
             into[key] = value
@@ -136,7 +143,7 @@ def _explain(error: ValidationError) -> str:
     for one in error.errors():
         path = ".".join(str(part) for part in one["loc"])
         if one["type"] == "missing":
-            lines.append(f"{path} is missing")
+            lines.append(_MISSING.get(path.removesuffix(".name"), f"{path} is missing"))
         elif one["type"] == "extra_forbidden":
             lines.append(f"there is no setting {path}")
         else:

@@ -141,6 +141,7 @@ def make_knowledge(
         annotation = annotator.annotate([*generated, *unlabelled], progress)
     annotator.remove_adapters()
     intended = [int(rows[i]["label"]) for i in copies.kept]
+    likeliest = annotation.probabilities[: len(generated)].argmax(axis=1)
     agreed = filter_annotated(annotation.probabilities[: len(generated)], intended, config)
     kept = [*agreed.kept, *range(len(generated), len(generated) + len(unlabelled))]
     origins: list[Origin] = ["gold"] * len(data.train)
@@ -163,7 +164,7 @@ def make_knowledge(
                 "kept": len(unlabelled),
             },
         },
-        "agreement": _share(len(generated) - agreed.counts["annotator disagrees"], len(generated)),
+        "agreement": float((likeliest == np.array(intended)).mean()) if generated else None,
     }
 
 
@@ -173,7 +174,3 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 def _accuracy(annotation: Annotation, examples: Sequence[Example]) -> float:
     return float((annotation.probabilities.argmax(axis=1) == np.array(labels_of(examples))).mean())
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None

@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hundredth.errors import UserError
 from hundredth.files import file_fingerprint, fingerprint, read_json, replace_folder, write_json
 
-_RECORD = "stage.json"
+STAGE_RECORD = "stage.json"
 # Raised when a stage's code changes what it makes from the same settings, so that old results are redone.
 _STAGES_VERSION = 1
 
@@ -65,10 +66,25 @@ def run_stages(
     return outcomes
 
 
+def refuse_strangers(root: Path, stages: Sequence[Stage]) -> None:
+    """Refuse a folder in which something that no stage made bears a stage's name: it would be replaced.
+
+    Raises:
+        UserError: names what is in the way.
+    """
+    for stage in stages:
+        target = root / stage.name
+        empty = target.is_dir() and not any(target.iterdir())
+        if target.exists() and not empty and not (target / STAGE_RECORD).exists():
+            raise UserError(
+                f"{target} was not made by a run and would be replaced: choose another folder, or move it away"
+            )
+
+
 def read_record(folder: Path) -> dict[str, Any] | None:
     """Return a stage's record, or None when the stage is not whole."""
     try:
-        record = read_json(folder / _RECORD)
+        record = read_json(folder / STAGE_RECORD)
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and {"fingerprint", "outputs"} <= record.keys() else None
@@ -78,19 +94,24 @@ def _make(stage: Stage, target: Path, work: Path, key: str, needed: Mapping[str,
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     started = time.monotonic()
-    metrics = stage.make(work)
-    record = {
-        "stage": stage.name,
-        "fingerprint": key,
-        "inputs": dict(needed),
-        "settings": stage.settings,
-        "metrics": metrics,
-        "seconds": round(time.monotonic() - started, 1),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "peak_memory_mb": peak_memory_mb(),
-        "outputs": _outputs(work),
-    }
-    write_json(work / _RECORD, record)
+    try:
+        metrics = stage.make(work)
+        record = {
+            "stage": stage.name,
+            "fingerprint": key,
+            "inputs": dict(needed),
+            "settings": stage.settings,
+            "metrics": metrics,
+            "seconds": round(time.monotonic() - started, 1),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "peak_memory_mb": peak_memory_mb(),
+            "outputs": _outputs(work),
+        }
+        write_json(work / STAGE_RECORD, record)
+    except BaseException:
+        # On a full disk what is half made would stand in the way of making it again.
+        shutil.rmtree(work, ignore_errors=True)
+        raise
     replace_folder(work, target)
     return record
 

@@ -33,9 +33,13 @@ from hundredth.student.selection import (
     choose_retrieval,
     expected_calibration_error,
 )
-from hundredth.student.training import StudentConfig, TrainingTexts, train_student
+from hundredth.student.training import StudentConfig, TrainingTexts, TrainingBatches, train_student
 from hundredth.tasks.metrics import score
 from hundredth.tasks.schema import Example, Task, labels_of
+
+
+# How many of the knowledge's texts the exported model is checked on, besides dev.
+_CHECKED_TEXTS = 1000
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,11 @@ def full_recipe(origins: Collection[Origin]) -> Recipe:
     """Return the recipe that uses everything there is."""
     known: tuple[Origin, ...] = ("gold", "generated", "unlabelled")
     return Recipe(tuple(origin for origin in known if origin in origins))
+
+
+def training_steps(recipe: Recipe, knowledge: Knowledge, config: StudentConfig) -> int:
+    """Return how many steps `make_student` takes: the least that another student needs to be as well trained."""
+    return TrainingBatches(recipe.training_texts(knowledge).labels, recipe.settings(config)).steps
 
 
 def make_student(
@@ -119,7 +128,9 @@ def make_model(
     model, tokenizer = load_saved_student(student)
     length = min(max_length, model.max_positions)
     texts = [example.texts for example in dev]
-    export = export_onnx(model, tokenizer, folder, length, texts, config.precision)
+    # On dev alone a single text would decide: the knowledge's own texts make the check steadier.
+    checked = [*texts, *knowledge.texts[:_CHECKED_TEXTS]]
+    export = export_onnx(model, tokenizer, folder, length, checked, config.precision)
     fingerprint = file_fingerprint(folder / "encoder.onnx", folder / "tokenizer.json")
     manifest = Manifest(
         TaskInfo(task.name, task.fields, task.labels),

@@ -29,8 +29,9 @@ from hundredth.pipeline.extract import (
 )
 from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.progress import Reporter
-from hundredth.pipeline.stages import Stage, read_record, run_stages
+from hundredth.pipeline.stages import Stage, read_record, refuse_strangers, run_stages
 from hundredth.pipeline.teach import Recipe, full_recipe, make_model, make_student
+from hundredth.student.model import load_student
 from hundredth.tasks import TaskData, load_task
 
 CONFIG = "run.yaml"
@@ -107,17 +108,22 @@ def transfer(config: RunConfig, root: Path, reporter: Reporter | None = None) ->
     reporter = reporter or Reporter(quiet=True)
     data = load_task(config.task)
     _refuse_other_task(root, config, data)
+    run = Run(root, config, reporter)
+    stages = _stages(run, data)
+    refuse_strangers(root, stages)
+    if read_record(root / "student") is None:
+        # It is needed last: a wrong name must not come out after hours of the LLM's work.
+        load_student(config.base.name, len(data.task.labels))
     root.mkdir(parents=True, exist_ok=True)
     write_text(root / CONFIG, save_config(config))
     for note in data.notes:
         reporter.say(f"  {note}")
-    run = Run(root, config, reporter)
 
     def announce(stage: Stage, fresh: bool) -> None:
         reporter.say(f"{stage.name}: {'already done' if fresh else 'working'}")
 
     with threads(config.threads):
-        run_stages(root, _stages(run, data), announce)
+        run_stages(root, stages, announce)
     return run
 
 

