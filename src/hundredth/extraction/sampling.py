@@ -1,13 +1,13 @@
 """Writing texts with a prompted LLM: continuous batches, an exact nucleus, an exact stop, a seed per item.
 
-Three things make this faster than a general `generate` on a CPU: the nucleus is found from the best few tokens
-(the whole vocabulary is sorted only for the rare row whose nucleus is wider), a text that has ended gives its
-place in the batch to the next one, and the prompt is computed once a label instead of once a text.
+Four things make this faster than a general `generate` on a CPU: the nucleus is drawn from without sorting the
+vocabulary, a text that has ended gives its place in the batch to the next one, the cache grows into room kept
+ahead, and the prompt is computed once a label instead of once a text.
 
-Shapes: B texts in the batch, C labels, H heads, T positions, D width, V vocabulary, N nucleus candidates.
+Shapes: B texts in the batch, C labels, H heads, T positions, D width, V vocabulary, R random numbers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,16 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
-from hundredth.extraction.soft_prompt import Prefilled, PromptedLLM, new_cache
+from hundredth.extraction.llm import LLM
+from hundredth.extraction.soft_prompt import Prefilled, PromptedLLM
 
-_CANDIDATES = 128
+# Random numbers a token: all but one are tried before a row is sorted.
+_TRIES = 6
+# Positions that the cache keeps ahead of what it holds.
+_ROOM = 32
 
 
 class SamplingConfig(BaseModel):
@@ -73,45 +79,53 @@ class Sampler:
     @torch.inference_mode()
     def __call__(self, items: Sequence[tuple[int, int]]) -> Iterator[Sample]:
         """Yield a `Sample` for each (item, label) as soon as it has ended."""
-        if not items:
-            return
         llm, size = self.prompted.llm, self.config.batch_size or automatic_batch_size(len(items))
         start = self.prompted.prefill(range(len(self.prompted.words.label_words)))
         waiting = [_Row(item, label, self._uniforms(item)) for item, label in reversed(items)]
-        rows: list[_Row] = []
-        state = _State.empty(start)
-        while rows or waiting:
-            # Refilling copies the cache, so places are filled in groups rather than one by one.
-            if waiting and (not rows or size - len(rows) >= max(1, size // 8)):
-                fresh = [waiting.pop() for _ in range(min(size - len(rows), len(waiting)))]
-                state = state.join(start, [row.label for row in fresh])
-                rows += fresh
-            chosen, logprobs = self._draw(llm.logits(state.last_BD), rows)
-            going: list[int] = []
-            for place, (row, token, logprob) in enumerate(zip(rows, chosen, logprobs, strict=True)):
+        places: list[_Row | None] = [waiting.pop() for _ in range(min(size, len(waiting)))]
+        batch = _Batch(start, [row.label for row in places if row is not None])
+        while any(places) or waiting:
+            writing = [place for place, row in enumerate(places) if row is not None]
+            rows = [row for row in places if row is not None]
+            for place, row, token, logprob in zip(
+                writing, rows, *self._draw(llm.logits(batch.last_BD[writing]), rows), strict=True
+            ):
                 row.ids.append(token)
                 row.logprobs.append(logprob)
-                if token == llm.end_id or len(row.ids) == self.max_tokens:
-                    ended = token == llm.end_id
+                ended = token == llm.end_id
+                if ended or len(row.ids) == self.max_tokens:
                     yield Sample(row.item, row.label, tuple(row.ids), tuple(row.logprobs), ended)
-                else:
-                    going.append(place)
-            if len(going) < len(rows):
-                rows = [rows[place] for place in going]
-                state = state.keep(going)
-            if rows:
-                state.step(llm, [row.ids[-1] for row in rows])
+                    places[place] = None
+            # Moving texts costs more than a few idle places do, so it is done for several at a time.
+            idle = [place for place, row in enumerate(places) if row is None]
+            move = len(idle) >= max(1, len(places) // 8)
+            if move and not waiting:
+                batch.keep([place for place, row in enumerate(places) if row is not None])
+                places = [row for row in places if row is not None]
+            if any(places):
+                batch.step(llm, [llm.end_id if row is None else row.ids[-1] for row in places])
+            if move and waiting:
+                fresh = {place: waiting.pop() for place in idle[: len(waiting)]}
+                batch.start(fresh, start, [row.label for row in fresh.values()])
+                places = [fresh.get(place, row) for place, row in enumerate(places)]
 
     def _uniforms(self, item: int) -> NDArray[np.float64]:
         bits = np.random.Philox(key=[self.config.seed % 2**64, item])
-        return np.random.Generator(bits).random(self.max_tokens)
+        return np.random.Generator(bits).random((self.max_tokens, _TRIES))
 
     def _draw(self, scores_BV: Tensor, rows: Sequence[_Row]) -> tuple[list[int], list[float]]:
-        total_B = torch.logsumexp(scores_BV, dim=-1)
-        uniforms = torch.tensor([row.uniforms[len(row.ids)] for row in rows], device=scores_BV.device)
-        token_B = draw_nucleus(scores_BV / self.config.temperature, uniforms, self.config.top_p, self.config.top_k)
-        logprob_B = scores_BV.gather(1, token_B[:, None])[:, 0] - total_B
-        return token_B.tolist(), logprob_B.tolist()
+        config = self.config
+        uniforms = np.stack([row.uniforms[len(row.ids)] for row in rows])
+        uniform_BR = torch.from_numpy(uniforms).to(scores_BV.device)
+        tempered_BV = scores_BV if config.temperature == 1 else scores_BV / config.temperature
+        if config.top_k:
+            best_BK, ids_BK = tempered_BV.topk(min(config.top_k, tempered_BV.shape[1]), dim=-1)
+            place_B = draw_nucleus(best_BK, uniform_BR, config.top_p)
+            token_B = ids_BK.gather(1, place_B[:, None])[:, 0]
+        else:
+            token_B = draw_nucleus(tempered_BV, uniform_BR, config.top_p)
+        chosen_B = scores_BV.gather(1, token_B[:, None])[:, 0]
+        return token_B.tolist(), (chosen_B - torch.logsumexp(scores_BV, dim=-1)).tolist()
 
 
 def automatic_batch_size(items: int) -> int:
@@ -119,87 +133,143 @@ def automatic_batch_size(items: int) -> int:
     return min(items, 192)
 
 
-def draw_nucleus(scores_BV: Tensor, uniform_B: Tensor, top_p: float, top_k: int = 0) -> Tensor:
+def draw_nucleus(scores_BV: Tensor, uniform_BR: Tensor, top_p: float) -> Tensor:
     """Draw a token (B,) from each row's nucleus: the smallest set of best tokens with mass >= `top_p`.
 
-    `uniform_B` in [0, 1) picks the token by the inverse of the cumulative distribution, so the same numbers
-    give the same tokens. Exact: a row whose nucleus is wider than the candidates first looked at is sorted.
+    Of tokens with equal scores the earlier counts as better. A token is drawn from the whole row by the inverse
+    of its cumulative distribution and kept if the tokens better than it have a mass below `top_p`, that is, if
+    it is in the nucleus; else the row's next random number is used. This is exact, and needs no sorting; a row
+    that has used up its numbers but one is sorted.
+
+    Args:
+        scores_BV: logarithms of the probabilities, up to a constant a row.
+        uniform_BR: random numbers in [0, 1), R >= 1 a row; the same numbers give the same tokens.
+        top_p: above 0, at most 1.
     """
-    size = scores_BV.shape[1]
-    limit = min(top_k or size, size)
-    total_B1 = torch.logsumexp(scores_BV, dim=-1, keepdim=True)
+    mass_BV = torch.softmax(scores_BV, dim=-1)
+    if top_p >= 1:
+        return _inverse(mass_BV.cumsum(dim=-1), uniform_BR[:, 0])
+    cumulative_BV = mass_BV.cumsum(dim=-1)
     token_B = torch.empty(len(scores_BV), dtype=torch.long, device=scores_BV.device)
-    left_B = torch.arange(len(scores_BV), device=scores_BV.device)
-    for count in (min(_CANDIDATES, limit), limit):
-        best_BN, ids_BN = scores_BV[left_B].topk(count, dim=-1)
-        mass_BN = torch.exp(best_BN - total_B1[left_B])
-        if top_k:
-            # A limit on the number of tokens comes first and the nucleus is taken within it.
-            mass_BN = mass_BN if count == limit else mass_BN.new_zeros(mass_BN.shape)
-            mass_BN = mass_BN / mass_BN.sum(dim=-1, keepdim=True)
-        before_BN = mass_BN.cumsum(dim=-1) - mass_BN
-        enough_B = (before_BN[:, -1] + mass_BN[:, -1] >= top_p) | (count == limit)
-        kept_BN = torch.where(before_BN < top_p, mass_BN, 0.0).double()
-        cumulative_BN = kept_BN.cumsum(dim=-1)
-        aim_B1 = uniform_B[left_B, None].double() * cumulative_BN[:, -1:]
-        pick_B = torch.searchsorted(cumulative_BN, aim_B1, right=True).clamp(max=count - 1)
-        picked_B = ids_BN.gather(1, pick_B)[:, 0]
-        token_B[left_B[enough_B]] = picked_B[enough_B]
-        left_B = left_B[~enough_B]
-        if not len(left_B):
-            break
+    left = torch.arange(len(scores_BV), device=scores_BV.device)
+    everything = True
+    for number in range(uniform_BR.shape[1] - 1):
+        # Indexing by all rows would copy the matrices for nothing.
+        scores, mass, cumulative = (one if everything else one[left] for one in (scores_BV, mass_BV, cumulative_BV))
+        drawn = _inverse(cumulative, uniform_BR[left, number])
+        token_B[left] = drawn
+        inside = _mass_before(scores, mass, drawn) < top_p
+        left, everything = left[~inside], False
+        if not len(left):
+            return token_B
+    best, order = scores_BV[left].sort(dim=-1, descending=True, stable=True)
+    sorted_mass = torch.exp(best - torch.logsumexp(best, dim=-1, keepdim=True))
+    kept = torch.where(sorted_mass.cumsum(dim=-1) - sorted_mass < top_p, sorted_mass, 0.0)
+    place = _inverse(kept.cumsum(dim=-1), uniform_BR[left, -1])
+    token_B[left] = order.gather(1, place[:, None])[:, 0]
     return token_B
 
 
-@dataclass
-class _State:
-    """The batch between two steps: the cache, which of its places are real (B, T), the last hidden states."""
+def _inverse(cumulative_BV: Tensor, uniform_B: Tensor) -> Tensor:
+    """Return the first place whose cumulative mass exceeds the random number's share of the whole."""
+    aim_B1 = uniform_B[:, None].to(cumulative_BV) * cumulative_BV[:, -1:]
+    place = torch.searchsorted(cumulative_BV, aim_B1, right=True)[:, 0]
+    # Rounding can put the aim at the very end: the last token of any mass is meant.
+    last = torch.searchsorted(cumulative_BV, cumulative_BV[:, -1:].contiguous())[:, 0]
+    return torch.minimum(place, last)
 
-    cache: Any
-    mask_BT: Tensor
-    last_BD: Tensor
 
-    @classmethod
-    def empty(cls, start: Prefilled) -> "_State":
-        none = start.rows([])
-        return cls(none.cache(), none.mask_CT, none.last_CD)
+def _mass_before(scores_BV: Tensor, mass_BV: Tensor, token_B: Tensor) -> Tensor:
+    """Return the mass (B,) of the tokens better than `token_B`."""
+    own_B1 = scores_BV.gather(1, token_B[:, None])
+    before_B = torch.where(scores_BV > own_B1, mass_BV, 0.0).sum(dim=-1)
+    own_mass_B = mass_BV.gather(1, token_B[:, None])[:, 0]
+    earlier_B = torch.stack(
+        [(row[:token] == row[token]).sum() for row, token in zip(scores_BV, token_B.tolist(), strict=True)]
+    )
+    return before_B + earlier_B * own_mass_B
 
-    def join(self, start: Prefilled, labels: Sequence[int]) -> "_State":
-        """Add texts that start now: their prefixes are padded on the left to the batch's length."""
-        new = start.rows(labels)
-        mask_BT = torch.cat(_left_padded(self.mask_BT, new.mask_CT, dim=1))
-        layers = [
-            (
-                torch.cat(_left_padded(layer.keys, keys, dim=2)),
-                torch.cat(_left_padded(layer.values, values, dim=2)),
-            )
-            for layer, (keys, values) in zip(self.cache.layers, new.layers, strict=True)
-        ]
-        return _State(new_cache(layers), mask_BT, torch.cat([self.last_BD, new.last_CD]))
 
-    def keep(self, places: Sequence[int]) -> "_State":
-        """Drop the texts that have ended, and the leading places that no text uses any more."""
+class _Layer(DynamicLayer):
+    """A cache layer that grows into room kept ahead, where transformers' own copies everything at each step."""
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.reserve(keys, values)
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write the new positions (B, H, T, D) behind those there are, and return all of both."""
+        assert self.keys is not None
+        assert self.values is not None
+        start = self.keys.shape[2]
+        end = start + key_states.shape[2]
+        if end > self._rooms[0].shape[2]:
+            self.reserve(self.keys, self.values)
+        for room, states in zip(self._rooms, (key_states, value_states), strict=True):
+            room[:, :, start:end] = states
+        self.keys, self.values = (room[:, :, :end] for room in self._rooms)
+        return self.keys, self.values
+
+    def reserve(self, keys: Tensor, values: Tensor) -> None:
+        """Hold these keys and values (B, H, T, D), with room behind them."""
+        used = keys.shape[2]
+        self._rooms = []
+        for states in (keys, values):
+            room = states.new_empty((*states.shape[:2], used + _ROOM, states.shape[3]))
+            room[:, :, :used] = states
+            self._rooms.append(room)
+        self.keys, self.values = (room[:, :, :used] for room in self._rooms)
+
+    def write(self, places: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Put the last positions of some texts: keys and values (n, H, T, D)."""
+        assert self.keys is not None
+        assert self.values is not None
+        self.keys[places, :, -keys.shape[2] :] = keys
+        self.values[places, :, -values.shape[2] :] = values
+
+
+class _Batch:
+    """Texts being written: the cache, which of its positions belong to a text (B, T), the last hidden states."""
+
+    def __init__(self, start: Prefilled, labels: Sequence[int]) -> None:
+        rows = start.rows(labels)
+        self.layers = [_Layer(keys, values) for keys, values in rows.layers]
+        self.mask_BT, self.last_BD = rows.mask_CT, rows.last_CD
+
+    def start(self, places: Iterable[int], start: Prefilled, labels: Sequence[int]) -> None:
+        """Start new texts in the places of ended ones: their prefixes end where the batch now stands."""
+        rows, index = start.rows(labels), torch.tensor(list(places), device=self.mask_BT.device)
+        self.mask_BT[index] = 0
+        self.mask_BT[index, -rows.mask_CT.shape[1] :] = rows.mask_CT
+        self.last_BD[index] = rows.last_CD
+        for layer, (keys, values) in zip(self.layers, rows.layers, strict=True):
+            layer.write(index, keys, values)
+        self._trim()
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Go on with the texts at these places alone."""
         index = torch.tensor(places, dtype=torch.long, device=self.mask_BT.device)
-        mask_BT = self.mask_BT[index]
-        used = mask_BT.any(dim=0)
-        first = int(used.int().argmax()) if len(places) else 0
-        layers = [(layer.keys[index, :, first:], layer.values[index, :, first:]) for layer in self.cache.layers]
-        return _State(new_cache(layers), mask_BT[:, first:], self.last_BD[index])
+        self.mask_BT, self.last_BD = self.mask_BT[index], self.last_BD[index]
+        for layer in self.layers:
+            assert layer.keys is not None
+            assert layer.values is not None
+            layer.reserve(layer.keys[index], layer.values[index])
 
-    def step(self, llm: Any, tokens: Sequence[int]) -> None:
+    def step(self, llm: LLM, tokens: Sequence[int]) -> None:
         """Feed each text's newest token."""
         inputs_B1D = llm.embed(torch.tensor(tokens, device=self.mask_BT.device)[:, None])
-        ones = torch.ones((len(tokens), 1), dtype=self.mask_BT.dtype, device=self.mask_BT.device)
-        self.mask_BT = torch.cat([self.mask_BT, ones], dim=1)
-        self.last_BD = llm.hidden(inputs_B1D, self.mask_BT, self.cache)[:, -1]
+        self.mask_BT = torch.cat([self.mask_BT, self.mask_BT.new_ones((len(tokens), 1))], dim=1)
+        cache = DynamicCache()
+        cache.layers = list(self.layers)
+        self.last_BD = llm.hidden(inputs_B1D, self.mask_BT, cache)[:, -1]
 
-
-def _left_padded(one: Tensor, other: Tensor, dim: int) -> list[Tensor]:
-    """Pad the shorter of two tensors with zeros at the start of `dim`, so that both have the same length."""
-    longest = max(one.shape[dim], other.shape[dim])
-    out = []
-    for tensor in (one, other):
-        shape = list(tensor.shape)
-        shape[dim] = longest - shape[dim]
-        out.append(torch.cat([tensor.new_zeros(shape), tensor], dim=dim))
-    return out
+    def _trim(self) -> None:
+        """Drop the leading positions that no text uses any more."""
+        first = int(self.mask_BT.any(dim=0).int().argmax())
+        if first >= _ROOM:
+            self.mask_BT = self.mask_BT[:, first:]
+            for layer in self.layers:
+                assert layer.keys is not None
+                assert layer.values is not None
+                layer.reserve(layer.keys[:, :, first:], layer.values[:, :, first:])
