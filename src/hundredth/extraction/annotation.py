@@ -7,9 +7,10 @@ label is the memory of a gold label.
 Shapes: N texts, B texts in a batch, T positions, D the LLM's width, C labels, M members.
 """
 
+import contextlib
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -129,9 +130,7 @@ class Annotator:
         member = _Member(self.method, torch.stack(rows), prompt_PD)
         if self.method == "lora":
             name = _adapter_name(len(self.members))
-            with warnings.catch_warnings():
-                # peft warns of transformers' own deprecations and of what it then does by itself.
-                warnings.simplefilter("ignore")
+            with quiet_peft():
                 if self.adapters is None:
                     self.adapters = get_peft_model(self.llm.trunk, self._lora(), adapter_name=name)
                 else:
@@ -215,6 +214,14 @@ class Annotator:
         last_BD = hidden_BTD[torch.arange(len(ids), device=device), sizes_B - 1]
         weights_BT1 = mask_BT[..., None].float()
         return last_BD, (hidden_BTD.float() * weights_BT1).sum(dim=1) / weights_BT1.sum(dim=1)
+
+
+@contextlib.contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Keep back what peft warns of: transformers' deprecations, and settings that it puts right by itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _linear_layers(trunk: Any, last: int) -> list[str]:

@@ -16,6 +16,7 @@ from hundredth.extraction.annotation import (
     AnnotatorConfig,
     Floats,
     Method,
+    quiet_peft,
 )
 from hundredth.extraction.batching import Progress, scaled
 from hundredth.extraction.llm import LLM
@@ -93,17 +94,21 @@ def save_annotator(annotator: Annotator, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if annotator.adapters is not None:
         annotator.adapters.save_pretrained(str(folder), save_embedding_layers=False)
+        for file in folder.glob("member-*/adapter_config.json"):
+            # peft writes a set in the order of its hashes: sorted, the same annotator gives the same files.
+            about = read_json(file)
+            write_json(file, {**about, "target_modules": sorted(about["target_modules"])})
     for number, member in enumerate(annotator.members):
         state = {name: value.detach().contiguous().cpu() for name, value in member.state_dict().items()}
         save_file(state, folder / f"head-{number}.safetensors")
-    about: dict[str, Any] = {
+    description: dict[str, Any] = {
         "method": annotator.method,
         "members": len(annotator.members),
         "temperature": annotator.temperature,
         "llm": annotator.llm.identity,
         "config": annotator.config.model_dump(),
     }
-    write_json(folder / "annotator.json", about)
+    write_json(folder / "annotator.json", description)
 
 
 def load_annotator(llm: LLM, words: Verbalisation, folder: Path) -> Annotator:
@@ -122,9 +127,10 @@ def load_annotator(llm: LLM, words: Verbalisation, folder: Path) -> Annotator:
         annotator.members[number].load_state_dict(load_file(folder / f"head-{number}.safetensors"))
     if annotator.adapters is not None:
         annotator.adapters.unload()
-        annotator.adapters = PeftModel.from_pretrained(llm.trunk, folder / "member-0", adapter_name="member-0")
-        for number in range(1, about["members"]):
-            annotator.adapters.load_adapter(folder / f"member-{number}", adapter_name=f"member-{number}")
+        with quiet_peft():
+            annotator.adapters = PeftModel.from_pretrained(llm.trunk, folder / "member-0", adapter_name="member-0")
+            for number in range(1, about["members"]):
+                annotator.adapters.load_adapter(folder / f"member-{number}", adapter_name=f"member-{number}")
     return annotator
 
 

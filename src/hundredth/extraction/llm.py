@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from platformdirs import user_cache_dir
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
@@ -172,7 +173,7 @@ def load_llm(name: str, dtype: DType = "auto") -> LLM:
                 )
             model = AutoModelForCausalLM.from_pretrained(source, dtype=chosen)
             tokenizer = AutoTokenizer.from_pretrained(source)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise UserError(_why_not(name, found, error)) from error
     if tokenizer.eos_token_id is None:
         raise UserError(f"LLM {name!r}: its tokenizer has no end-of-text token, so generation could never stop")

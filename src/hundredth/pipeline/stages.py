@@ -14,8 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from hundredth.errors import UserError
-from hundredth.files import file_fingerprint, fingerprint, read_json, replace_folder, write_json
+from hundredth.files import file_fingerprint, fingerprint, flush_to_disk, read_json, replace_folder, write_json
 
 STAGE_RECORD = "stage.json"
 # Raised when a stage's code changes what it makes from the same settings, so that old results are redone.
@@ -50,6 +52,15 @@ def run_stages(
 ) -> dict[str, Outcome]:
     """Bring each stage up to date, in order; `announce` is told of each, and whether it is whole already."""
     root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / ".lock", timeout=0)
+    try:
+        with lock:
+            return _run_locked(root, stages, announce)
+    except Timeout:
+        raise UserError(f"another process is working in {root}: wait until it has ended") from None
+
+
+def _run_locked(root: Path, stages: Sequence[Stage], announce: Callable[[Stage, bool], None]) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
     for stage in stages:
         needed = {name: outcomes[name].record["outputs"] for name in stage.needs}
@@ -107,6 +118,10 @@ def _make(stage: Stage, target: Path, work: Path, key: str, needed: Mapping[str,
             "peak_memory_mb": peak_memory_mb(),
             "outputs": _outputs(work),
         }
+        # The record says that all is whole: nothing of it may still be on its way to the disk.
+        for path in work.rglob("*"):
+            if path.is_file():
+                flush_to_disk(path)
         write_json(work / STAGE_RECORD, record)
     except BaseException:
         # On a full disk what is half made would stand in the way of making it again.

@@ -33,10 +33,9 @@ from hundredth.student.selection import (
     choose_retrieval,
     expected_calibration_error,
 )
-from hundredth.student.training import StudentConfig, TrainingTexts, TrainingBatches, train_student
+from hundredth.student.training import StudentConfig, TrainingBatches, TrainingTexts, train_student
 from hundredth.tasks.metrics import score
 from hundredth.tasks.schema import Example, Task, labels_of
-
 
 # How many of the knowledge's texts the exported model is checked on, besides dev.
 _CHECKED_TEXTS = 1000

@@ -1,0 +1,170 @@
+"""What the command line prints: results for people or as JSON for programs, and errors in one line."""
+
+import errno
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from hundredth.errors import MissingExtraError, UserError
+
+if TYPE_CHECKING:
+    from hundredth.pipeline.transfer import Run
+    from hundredth.runtime import Explanation, Model
+
+_SHOWN = 100  # characters of a neighbour's text
+
+
+@contextmanager
+def plain_errors(writes: Path | None = None, resumable: bool = False) -> Iterator[None]:
+    """Say what a user can put right in one line on standard error; exit with 2, or 130 when stopped."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has gone (`| head`). Python would complain once more when it closes standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        again = ": run the same command again to go on from where it was" if resumable else ""
+        typer.echo(f"\nstopped{again}", err=True)
+        raise typer.Exit(130) from None
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "hundredth":
+            raise
+        _fail(MissingExtraError("this command", "train", error.name))
+    except Exception as error:
+        if _disk_is_full(error):
+            kept = "; finished stages are kept" if resumable else ""
+            _fail(f"disk full while writing {writes or 'files'}: free space and run the same command again{kept}")
+        if isinstance(error, OSError) and not isinstance(error, UserError):
+            named = f"{error.filename}: " if error.filename is not None else ""
+            _fail(f"{named}{error.strerror or error}")
+        if isinstance(error, UserError):
+            _fail(error)
+        raise
+
+
+def _fail(message: object) -> NoReturn:
+    typer.echo(f"error: {' '.join(str(message).splitlines())}", err=True)
+    raise typer.Exit(2) from None
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        # Rust and SQLite underneath have errors of their own, of which the text is all that tells. What we say
+        # ourselves may quote a user's text; the cause below it tells.
+        said = "" if isinstance(error, UserError) else str(error)
+        if any(text in said for text in ("No space left on device", "disk is full")):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def run_as_json(run: "Run") -> str:
+    """Return what came out of a finished run as one JSON object."""
+    return json.dumps(_outcome(run), ensure_ascii=False)
+
+
+def run_as_text(run: "Run") -> str:
+    """Return what came out of a finished run, and what to do with it next."""
+    seen = _outcome(run)
+    dev, chosen, entries = seen["dev"], seen["retrieval"], f"{seen['entries']:,} entries"
+    if seen["ignores_its_store"]:
+        store = f"{entries}, but on the dev texts it was best without them (lambda 0): it ignores its store"
+    else:
+        store = f"{entries}; K {chosen['k']}, t {chosen['temperature']:g}, lambda {chosen['weight']:g}"
+    scores = f"{dev['score']:.3f}, without its store {dev['score_without_store']:.3f}"
+    share = f"{seen['share_of_llm']:.1%}"
+    model, fields = shlex.quote(seen["model"]), run.data.task.fields
+    texts = '"some text"' if len(fields) == 1 else f"--file FILE.csv   # with the columns {', '.join(fields)}"
+    return "\n".join(
+        [
+            f"model       {seen['model']}",
+            f"{seen['metric']:<11} {scores} (on {dev['texts']} dev texts, by which it was chosen)",
+            f"parameters  {seen['parameters']:,}: {share} of the LLM's {seen['llm_parameters']:,}",
+            f"store       {store}",
+            f"bytes       {seen['bytes']:,} (encoder: {seen['precision']})",
+            "next",
+            f"  hundredth predict {model} {texts}",
+            f"  hundredth evaluate {shlex.quote(seen['run'])} TEST.csv",
+        ]
+    )
+
+
+def labelled(model: "Model", texts: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Predict `texts`; yield a line each: label, probability and the text's fields, with tabs between."""
+    for fields, row in zip(texts, model.predict_proba(texts), strict=True):
+        best = int(row.argmax())
+        yield _line(model.labels[best], float(row[best]), fields)
+
+
+def labelled_as_json(model: "Model", texts: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Predict `texts`; yield a JSON object each."""
+    for row in model.predict_proba(texts):
+        best = int(row.argmax())
+        found = {
+            "label": model.labels[best],
+            "probability": float(row[best]),
+            "probabilities": dict(zip(model.labels, row.tolist(), strict=True)),
+        }
+        yield json.dumps(found, ensure_ascii=False)
+
+
+def explained(model: "Model", texts: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Predict `texts`; yield for each its line and, below it, what decided it."""
+    for fields in texts:
+        why = model.explain(fields)
+        yield "\n".join([_line(why.label, why.probability, fields), *_reasons(why)])
+
+
+def explained_as_json(model: "Model", texts: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Predict `texts`; yield a JSON object each, with what decided it."""
+    for fields in texts:
+        yield json.dumps(model.explain(fields).to_dict(), ensure_ascii=False)
+
+
+def _reasons(why: "Explanation") -> Iterator[str]:
+    yield f"  {why.head_share:4.0%} of it from the model itself"
+    for one in why.neighbours:
+        text = " | ".join(_one_line(text) for text in one.texts)
+        shown = text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+        about = f"similarity {one.similarity:.2f}, {one.label} ({one.origin})"
+        yield f"  {one.share:4.0%} from a stored text, {about}: {shown}"
+
+
+def _line(label: str, probability: float, fields: Sequence[str]) -> str:
+    # A text's own tabs and line ends would break the line up.
+    return "\t".join([label, f"{probability:.4f}", *map(_one_line, fields)])
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _outcome(run: "Run") -> dict[str, Any]:
+    student, model = run.record("student")["metrics"], run.record("model")["metrics"]
+    return {
+        "run": str(run.root),
+        "model": str(run.root / "model"),
+        "task": run.data.task.name,
+        "labels": list(run.data.task.labels),
+        "metric": run.data.task.metric,
+        "dev": model["dev"],
+        "parameters": student["parameters"],
+        "llm_parameters": run.llm_size["parameters"],
+        "share_of_llm": student["share_of_llm"],
+        "entries": model["entries"],
+        "retrieval": model["retrieval"],
+        "ignores_its_store": model["ignores_its_store"],
+        "precision": model["export"]["precision"],
+        "bytes": sum(model["bytes"].values()),
+    }

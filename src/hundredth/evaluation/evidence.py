@@ -1,0 +1,132 @@
+"""What the report shows beside the numbers: confusions, labels, wrong texts, knowledge kept and left out."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hundredth.evaluation.outcome import Evaluation
+from hundredth.extraction.filters import filter_copies
+from hundredth.pipeline.knowledge import read_jsonl
+from hundredth.pipeline.transfer import Run
+from hundredth.runtime import Explanation, load
+from hundredth.store import Origin
+
+Texts = tuple[str, ...]
+
+_GENERATED: tuple[Origin, ...] = ("generated",)
+
+
+@dataclass(frozen=True)
+class LabelScore:
+    """Precision, recall and F1 of one label, means over the seeds; `texts` of the test set have it."""
+
+    label: str
+    texts: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class WrongText:
+    """A test text that the run's own model labels wrongly, with how it came to that."""
+
+    texts: Texts
+    gold: str
+    gold_probability: float
+    explanation: Explanation
+
+
+@dataclass(frozen=True)
+class KnownText:
+    """A text that the LLM wrote: the label meant for it, what the annotator thinks, or why it was left out."""
+
+    texts: Texts
+    label: str
+    probability: float | None = None
+    reason: str = ""
+
+
+def confusion(evaluation: Evaluation, system: str) -> NDArray[np.float64]:
+    """Return how often each label (row) is predicted as each (column): counts (C, C), mean over the seeds."""
+    classes = len(evaluation.task.labels)
+    counts = np.zeros((classes, classes))
+    predictions = evaluation.predictions(system)
+    for one in predictions:
+        np.add.at(counts, (evaluation.gold, one), 1)
+    return counts / len(predictions)
+
+
+def label_scores(evaluation: Evaluation, system: str) -> list[LabelScore]:
+    """Return each label's precision, recall and F1, the lowest F1 first; labels without test texts are last."""
+    counts = confusion(evaluation, system)
+    right, gold, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    out = [
+        LabelScore(
+            label,
+            round(gold[c]),
+            _ratio(right[c], predicted[c]),
+            _ratio(right[c], gold[c]),
+            _ratio(2 * right[c], gold[c] + predicted[c]),
+        )
+        for c, label in enumerate(evaluation.task.labels)
+    ]
+    return sorted(out, key=lambda one: (one.texts == 0, one.f1))
+
+
+def most_wrong(evaluation: Evaluation, most: int = 8) -> tuple[list[WrongText], int]:
+    """Return the test texts to whose gold label the run's own model gives the least, and how many are wrong."""
+    gold = evaluation.gold
+    with load(evaluation.run.root / "model") as model:
+        probabilities = model.predict_proba([example.texts for example in evaluation.test])
+        of_gold = probabilities[np.arange(len(gold)), gold]
+        wrong = np.flatnonzero(probabilities.argmax(axis=1) != gold)
+        worst = wrong[np.argsort(of_gold[wrong], kind="stable")][:most]
+        found = [
+            WrongText(
+                evaluation.test[i].texts,
+                model.labels[int(gold[i])],
+                float(of_gold[i]),
+                model.explain(evaluation.test[i].texts),
+            )
+            for i in worst.tolist()
+        ]
+    return found, len(wrong)
+
+
+def kept_texts(run: Run, most: int = 3) -> list[tuple[str, list[KnownText]]]:
+    """Return up to `most` generated texts of each label that are in the knowledge, as they were drawn."""
+    knowledge = run.knowledge.of(_GENERATED)
+    labels = run.data.task.labels
+    of_label: dict[str, list[KnownText]] = {label: [] for label in labels}
+    for texts, soft in zip(knowledge.texts, knowledge.soft_labels, strict=True):
+        best = int(soft.argmax())
+        if len(of_label[labels[best]]) < most:
+            of_label[labels[best]].append(KnownText(texts, labels[best], float(soft[best])))
+    return [(label, texts) for label, texts in of_label.items() if texts]
+
+
+def left_out_texts(run: Run, most: int = 4) -> list[KnownText]:
+    """Return up to `most` generated texts that each kind of filter took out of the knowledge."""
+    rows = read_jsonl(run.root / "samples" / "samples.jsonl")
+    written = [tuple(row["texts"]) for row in rows]
+    protected = [example.texts for example in [*run.data.train, *run.data.dev]]
+    different = set(filter_copies(written, protected, run.config.filters).kept)
+    kept = set(run.knowledge.of(_GENERATED).texts)
+    found: list[KnownText] = []
+    counts: Counter[str] = Counter()
+    for number, row in enumerate(rows):
+        if number in different and written[number] in kept:
+            continue
+        reason = "the annotator disagrees or is not sure" if number in different else "a near-copy"
+        counts[reason] += 1
+        if counts[reason] <= most:
+            label = run.data.task.labels[int(row["label"])]
+            found.append(KnownText(written[number], label, None, reason))
+    return sorted(found, key=lambda one: one.reason, reverse=True)
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole else 0.0

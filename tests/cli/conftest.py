@@ -1,0 +1,53 @@
+"""Running the command line in this process, and reading what it says."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from hundredth.cli import app
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run() -> Run:
+    """Run a command; what nobody foresaw is raised, as it would be shown with its traceback."""
+
+    def invoke(*arguments: object, stdin: str | bytes | None = None) -> Result:
+        result = CliRunner().invoke(app, [str(one) for one in arguments], input=stdin)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return invoke
+
+
+@pytest.fixture
+def refused(run: Run) -> Callable[..., str]:
+    """Run a command that must be refused: exit code 2 and one line that says why; return the line."""
+
+    def invoke(*arguments: object, stdin: str | bytes | None = None) -> str:
+        result = run(*arguments, stdin=stdin)
+        assert result.exit_code == 2, (result.stdout, result.stderr)
+        assert result.stdout == ""
+        lines = result.stderr.splitlines()
+        assert len(lines) == 1, result.stderr
+        assert lines[0].startswith("error: ")
+        return lines[0].removeprefix("error: ")
+
+    return invoke
+
+
+@pytest.fixture
+def names(small_settings: dict[str, Any]) -> Sequence[str]:
+    """The options that name the tiny models."""
+    return "--llm", small_settings["llm"]["name"], "--student", small_settings["base"]["name"], "--quiet"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A folder for a run, not there yet."""
+    return tmp_path / "out"

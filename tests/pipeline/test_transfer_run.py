@@ -1,0 +1,203 @@
+"""Whole runs on tiny models: what comes out, what a change redoes, and what is kept."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hundredth
+from hundredth.errors import UserError
+from hundredth.pipeline.config import RunConfig, make_config
+from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.stages import read_record
+from hundredth.pipeline.transfer import STAGES, Run, transfer
+
+
+def config_of(root: Path, *overrides: str) -> RunConfig:
+    """The config that the run in `root` was made with, changed."""
+    return make_config({}, root / "run.yaml", overrides)
+
+
+def made_at(root: Path) -> dict[str, int]:
+    """When each stage's record was written: a stage that is done again has another."""
+    return {name: (root / name / "stage.json").stat().st_mtime_ns for name in STAGES}
+
+
+def redone(before: dict[str, int], root: Path) -> list[str]:
+    return [name for name, time in made_at(root).items() if time != before[name]]
+
+
+def test_a_run_makes_a_model_that_predicts(undisturbed_run: Path) -> None:
+    with hundredth.load(undisturbed_run / "model") as model:
+        assert model.labels == ("card_swallowed", "lost_phone", "refund")
+        texts = ["the machine ate my card", "where is my refund"]
+        probabilities = model.predict_proba(texts)
+        assert probabilities.shape == (2, 3)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+        assert set(model.predict(texts)) <= set(model.labels)
+        counts = model.store._store.counts()
+    samples = (undisturbed_run / "samples" / "samples.jsonl").read_text().splitlines()
+    assert counts["gold"] == 30
+    assert 0 < counts["generated"] <= len(samples) <= 12
+
+
+def test_a_run_learns_the_task(undisturbed_run: Path) -> None:
+    """Chance is a third: the tiny models get well above it on the texts they were taught."""
+    rows = [json.loads(line) for line in (undisturbed_run / "task" / "train.jsonl").read_text().splitlines()]
+    with hundredth.load(undisturbed_run / "model") as model:
+        predicted = model.predict([row["texts"][0] for row in rows])
+        right = [label == model.labels[row["label"]] for label, row in zip(predicted, rows, strict=True)]
+    assert np.mean(right) > 0.6
+
+
+def test_the_records_say_what_every_stage_came_to(undisturbed_run: Path) -> None:
+    run = Run.open(undisturbed_run, Reporter(quiet=True))
+    metrics = {name: run.record(name)["metrics"] for name in STAGES}
+    assert metrics["task"] == {
+        "train": 30,
+        "dev": 6,
+        "unlabelled": 0,
+        "test": 0,
+        "train_per_label": {"card_swallowed": 10, "lost_phone": 10, "refund": 10},
+    }
+    assert metrics["prompt"]["dev_loss"] < 0.99 * metrics["prompt"]["dev_loss_without"]
+    assert metrics["samples"]["sampled"] == 12
+    assert metrics["annotator"]["llm"] == run.llm_size
+    assert 0 <= metrics["knowledge"]["agreement"] <= 1
+    kept = metrics["knowledge"]["filters"]["generated"]["kept"]
+    assert metrics["model"]["entries"] == 30 + kept
+    assert metrics["student"]["share_of_llm"] == metrics["student"]["parameters"] / run.llm_size["parameters"]
+    sizes = metrics["model"]["bytes"]
+    assert sizes["encoder.onnx"] == (undisturbed_run / "model" / "encoder.onnx").stat().st_size
+
+
+def test_the_model_card_tells_what_the_model_is(undisturbed_run: Path) -> None:
+    card = (undisturbed_run / "model" / "README.md").read_text()
+    dev = read_record(undisturbed_run / "model")["metrics"]["dev"]  # type: ignore[index]
+    assert card.startswith("# tickets\n")
+    assert f"| accuracy | {dev['score']:.3f} |" in card
+    assert "`card_swallowed`, `lost_phone`, `refund`" in card
+
+
+def test_a_finished_run_has_nothing_to_do(finished_run: Path) -> None:
+    before = made_at(finished_run)
+    transfer(config_of(finished_run), finished_run)
+    assert redone(before, finished_run) == []
+
+
+def test_more_epochs_of_the_student_redo_student_and_model_and_keep_what_users_added(finished_run: Path) -> None:
+    before = made_at(finished_run)
+    with hundredth.load(finished_run / "model") as model:
+        ids = model.store.add(["the atm gobbled up my visa"], ["card_swallowed"])
+        assert len(ids) == 1
+    transfer(config_of(finished_run, "student.epochs=2", "student.min_steps=21"), finished_run)
+    assert redone(before, finished_run) == ["student", "model"]
+    assert config_of(finished_run).student.epochs == 2
+    with hundredth.load(finished_run / "model") as model:
+        hits = model.store.search("the atm gobbled up my visa", 1)
+        assert hits[0].similarity == pytest.approx(1, abs=1e-3)
+        assert hits[0].entry.origin == "user"
+        assert hits[0].entry.texts == ("the atm gobbled up my visa",)
+        assert hits[0].entry.label == model.labels.index("card_swallowed")
+
+
+def test_a_new_row_in_the_data_redoes_everything(finished_run: Path, tickets: Path) -> None:
+    transfer(config_of(finished_run, f"task.data={tickets}"), finished_run)
+    before = made_at(finished_run)
+    with tickets.open("a", encoding="utf-8") as file:
+        file.write("The machine ate my card again.,card_swallowed\n")
+    run = transfer(config_of(finished_run), finished_run)
+    assert redone(before, finished_run) == list(STAGES)
+    assert sum(map(len, (run.data.train, run.data.dev))) == 37
+    texts = [example.texts[0] for example in [*run.data.train, *run.data.dev]]
+    assert "The machine ate my card again." in texts
+
+
+def test_a_run_of_another_task_is_refused_and_left_as_it_is(
+    finished_run: Path, tmp_path: Path, write_table: Any
+) -> None:
+    other = write_table(tmp_path / "mood.csv", [(f"text {i} of {mood}", mood) for i in range(6) for mood in "ab"])
+    before = {path: path.read_bytes() for path in finished_run.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"holds a run of another task, 'tickets' with labels card_swallowed"):
+        transfer(config_of(finished_run, f"task.data={other}"), finished_run)
+    assert {path: path.read_bytes() for path in finished_run.rglob("*") if path.is_file()} == before
+
+
+def test_a_wrong_student_is_found_before_the_llm_starts(
+    tickets: Path, small_settings: dict[str, Any], tiny_llm: Path, tmp_path: Path
+) -> None:
+    """Silent otherwise for hours: the student is needed after all of the LLM's work."""
+    values = {**small_settings, "task": {"data": tickets}, "base": {"name": str(tiny_llm)}}
+    with pytest.raises(UserError, match=r"is a 'llama' model, not an encoder"):
+        transfer(make_config(values), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_no_run_is_left_alone(
+    tickets: Path, small_settings: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.bin").write_bytes(b"precious")
+    with pytest.raises(UserError, match="was not made by a run and would be replaced"):
+        transfer(make_config({**small_settings, "task": {"data": tickets}}), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "tickets.csv"]
+    assert (tmp_path / "model" / "mine.bin").read_bytes() == b"precious"
+
+
+def test_an_unfinished_run_cannot_be_opened(finished_run: Path, tmp_path: Path) -> None:
+    shutil.rmtree(finished_run / "student")
+    with pytest.raises(UserError, match=r"has not finished: student is still to do"):
+        Run.open(finished_run, Reporter(quiet=True))
+    with pytest.raises(UserError, match=r"is not a run folder"):
+        Run.open(tmp_path, Reporter(quiet=True))
+
+
+def test_pairs_of_texts_with_unlabelled_ones_no_samples_and_a_pruned_student(
+    small_settings: dict[str, Any],
+    ticket_rows: list[tuple[str, str]],
+    write_table: Any,
+    tmp_path: Path,
+) -> None:
+    pairs = [(text, label.replace("_", " "), "yes") for text, label in ticket_rows[:24]]
+    pairs += [(text, "something else", "no") for text, _label in ticket_rows[:24]]
+    data = write_table(tmp_path / "pairs.csv", pairs, ("message", "topic", "label"))
+    more = [(text, label.replace("_", " ")) for text, label in ticket_rows[24:]]
+    unlabelled = write_table(tmp_path / "more.csv", more, ("message", "topic"))
+    task = {"data": data, "text_columns": ["message", "topic"], "unlabelled": unlabelled, "limit_per_class": 8}
+    base = {**small_settings["base"], "prune_vocabulary": True, "target_share": 0.85}
+    values = {**small_settings, "task": task, "base": base, "sampling": {"texts": 0}}
+    run = transfer(make_config(values), tmp_path / "run")
+    student = run.record("student")["metrics"]
+    assert student["parameters"] < student["parameters_whole"]
+    assert student["parameters"] <= 0.85 * run.llm_size["parameters"]
+    assert run.knowledge.origins == ["gold"] * 16 + ["unlabelled"] * 12
+    assert run.record("knowledge")["metrics"]["agreement"] is None
+    with hundredth.load(tmp_path / "run" / "model") as model:
+        assert model.fields == ("message", "topic")
+        assert len(model.predict([("My card is gone.", "card swallowed")])) == 1
+        assert "hundredth.load" in (tmp_path / "run" / "model" / "README.md").read_text()
+
+
+def test_progress_goes_to_standard_error_and_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = Reporter()
+    reporter.say("[not markup]")
+    with reporter.bar("counting") as progress:
+        for done in range(1, 9):
+            progress(done, 8, "note")
+    seen = capsys.readouterr()
+    assert seen.out == ""
+    assert seen.err.splitlines() == [
+        "[not markup]",
+        "  counting: 2 of 8, note",
+        "  counting: 4 of 8, note",
+        "  counting: 6 of 8, note",
+        "  counting: 8 of 8, note",
+    ]
+    quiet = Reporter(quiet=True)
+    quiet.say("nothing")
+    with quiet.bar("nothing") as progress:
+        progress(1, 1, "")
+    assert capsys.readouterr() == ("", "")
