@@ -25,7 +25,7 @@ demo: $(READY)  ## the main job on the sample task, with a real LLM and a real s
 
 test: $(READY)  ## lint, types, import rules, and the whole test suite
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
 
 lint: $(READY)  ## ruff, mypy --strict, import rules
 	$(BIN)/ruff check .

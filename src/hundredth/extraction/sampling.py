@@ -7,25 +7,20 @@ ahead, and the prompt is computed once a label instead of once a text.
 Shapes: B texts in the batch, C labels, H heads, T positions, D width, V vocabulary, R random numbers.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
-from hundredth.extraction.llm import LLM
-from hundredth.extraction.soft_prompt import Prefilled, PromptedLLM
+from hundredth.extraction.decoding import DecodingBatch
+from hundredth.extraction.soft_prompt import PromptedLLM
 
 # Random numbers a token: all but one are tried before a row is sorted.
 _TRIES = 6
-# Positions that the cache keeps ahead of what it holds.
-_ROOM = 32
 
 
 class SamplingConfig(BaseModel):
@@ -83,7 +78,7 @@ class Sampler:
         start = self.prompted.prefill(range(len(self.prompted.words.label_words)))
         waiting = [_Row(item, label, self._uniforms(item)) for item, label in reversed(items)]
         places: list[_Row | None] = [waiting.pop() for _ in range(min(size, len(waiting)))]
-        batch = _Batch(start, [row.label for row in places if row is not None])
+        batch = DecodingBatch(start, [row.label for row in places if row is not None])
         while any(places) or waiting:
             writing = [place for place, row in enumerate(places) if row is not None]
             rows = [row for row in places if row is not None]
@@ -188,88 +183,3 @@ def _mass_before(scores_BV: Tensor, mass_BV: Tensor, token_B: Tensor) -> Tensor:
         [(row[:token] == row[token]).sum() for row, token in zip(scores_BV, token_B.tolist(), strict=True)]
     )
     return before_B + earlier_B * own_mass_B
-
-
-class _Layer(DynamicLayer):
-    """A cache layer that grows into room kept ahead, where transformers' own copies everything at each step."""
-
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
-        super().__init__()
-        self.lazy_initialization(keys, values)
-        self.reserve(keys, values)
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write the new positions (B, H, T, D) behind those there are, and return all of both."""
-        assert self.keys is not None
-        assert self.values is not None
-        start = self.keys.shape[2]
-        end = start + key_states.shape[2]
-        if end > self._rooms[0].shape[2]:
-            self.reserve(self.keys, self.values)
-        for room, states in zip(self._rooms, (key_states, value_states), strict=True):
-            room[:, :, start:end] = states
-        self.keys, self.values = (room[:, :, :end] for room in self._rooms)
-        return self.keys, self.values
-
-    def reserve(self, keys: Tensor, values: Tensor) -> None:
-        """Hold these keys and values (B, H, T, D), with room behind them."""
-        used = keys.shape[2]
-        self._rooms = []
-        for states in (keys, values):
-            room = states.new_empty((*states.shape[:2], used + _ROOM, states.shape[3]))
-            room[:, :, :used] = states
-            self._rooms.append(room)
-        self.keys, self.values = (room[:, :, :used] for room in self._rooms)
-
-    def write(self, places: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Put the last positions of some texts: keys and values (n, H, T, D)."""
-        assert self.keys is not None
-        assert self.values is not None
-        self.keys[places, :, -keys.shape[2] :] = keys
-        self.values[places, :, -values.shape[2] :] = values
-
-
-class _Batch:
-    """Texts being written: the cache, which of its positions belong to a text (B, T), the last hidden states."""
-
-    def __init__(self, start: Prefilled, labels: Sequence[int]) -> None:
-        rows = start.rows(labels)
-        self.layers = [_Layer(keys, values) for keys, values in rows.layers]
-        self.mask_BT, self.last_BD = rows.mask_CT, rows.last_CD
-
-    def start(self, places: Iterable[int], start: Prefilled, labels: Sequence[int]) -> None:
-        """Start new texts in the places of ended ones: their prefixes end where the batch now stands."""
-        rows, index = start.rows(labels), torch.tensor(list(places), device=self.mask_BT.device)
-        self.mask_BT[index] = 0
-        self.mask_BT[index, -rows.mask_CT.shape[1] :] = rows.mask_CT
-        self.last_BD[index] = rows.last_CD
-        for layer, (keys, values) in zip(self.layers, rows.layers, strict=True):
-            layer.write(index, keys, values)
-        self._trim()
-
-    def keep(self, places: Sequence[int]) -> None:
-        """Go on with the texts at these places alone."""
-        index = torch.tensor(places, dtype=torch.long, device=self.mask_BT.device)
-        self.mask_BT, self.last_BD = self.mask_BT[index], self.last_BD[index]
-        for layer in self.layers:
-            assert layer.keys is not None
-            assert layer.values is not None
-            layer.reserve(layer.keys[index], layer.values[index])
-
-    def step(self, llm: LLM, tokens: Sequence[int]) -> None:
-        """Feed each text's newest token."""
-        inputs_B1D = llm.embed(torch.tensor(tokens, device=self.mask_BT.device)[:, None])
-        self.mask_BT = torch.cat([self.mask_BT, self.mask_BT.new_ones((len(tokens), 1))], dim=1)
-        cache = DynamicCache()
-        cache.layers = list(self.layers)
-        self.last_BD = llm.hidden(inputs_B1D, self.mask_BT, cache)[:, -1]
-
-    def _trim(self) -> None:
-        """Drop the leading positions that no text uses any more."""
-        first = int(self.mask_BT.any(dim=0).int().argmax())
-        if first >= _ROOM:
-            self.mask_BT = self.mask_BT[:, first:]
-            for layer in self.layers:
-                assert layer.keys is not None
-                assert layer.values is not None
-                layer.reserve(layer.keys[:, :, first:], layer.values[:, :, first:])
