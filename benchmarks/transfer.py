@@ -4,7 +4,7 @@ SmolLM2-135M hands its knowledge to BERT-tiny, with the vocabulary pruned to 1 %
 whole. Each seed draws its own labelled texts and does everything anew. Reads the data from HUNDREDTH_DATA.
 Stopped and started again, it goes on where it was; results are written after every finished run.
 
-    python benchmarks/transfer.py [--seeds 3] [--jobs 2] [--work runs/benchmark] [--task trec ...]
+    python benchmarks/transfer.py [--seeds 3] [--jobs 2] [--work FOLDER] [--task trec ...]
 """
 
 import argparse
@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_dir
+
 from hundredth.evaluation.controls import evaluate
 from hundredth.evaluation.results import Row, write_results
 from hundredth.files import read_json
@@ -24,6 +26,8 @@ from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.stages import STAGE_RECORD
 from hundredth.pipeline.transfer import transfer
 
+# Outside the checkout, so that hours of work outlive it.
+WORK = Path(user_cache_dir("hundredth")) / "benchmark"
 RESULTS = Path(__file__).parent / "results"
 # Labelled texts a class for training (half as many again for choosing); None for all there are.
 TASKS: dict[str, int | None] = {"trec": 20, "sst2": 50, "subj": 50, "cb": None}
@@ -89,7 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--work", type=Path, default=Path("runs/benchmark"))
+    parser.add_argument("--work", type=Path, default=WORK, help="where the runs are kept (%(default)s)")
     parser.add_argument("--task", action="append", choices=list(TASKS), help="only this task; may be repeated")
     parser.add_argument("--only-seed", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -16,7 +16,7 @@ def test_copies_of_protected_texts_and_of_each_other_are_dropped_and_counted() -
 
 def test_disagreement_and_low_confidence_are_counted_apart() -> None:
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.55, 0.45]], dtype=np.float32)
-    filtered = filter_annotated(probabilities, [0, 0, 0], FilterConfig(min_confidence=0.6))
+    filtered = filter_annotated(probabilities, [0, 0, 0], FilterConfig(agreement=True, min_confidence=0.6))
     assert filtered.kept == [0]
     assert filtered.counts == {"annotator disagrees": 1, "low confidence": 1}
 

@@ -15,7 +15,11 @@ class FilterConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    agreement: bool = Field(True, description="drop a sample whose intended label the annotator does not share")
+    agreement: bool = Field(
+        False,
+        description="drop a sample whose intended label the annotator does not share; its soft label is kept "
+        "otherwise, which teaches more",
+    )
     min_confidence: float = Field(
         0.0, ge=0, le=1, description="drop a sample whose most likely label has less probability than this"
     )

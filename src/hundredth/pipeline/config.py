@@ -15,6 +15,7 @@ from hundredth.extraction.tuning import PromptConfig
 from hundredth.student.selection import RetrievalGrid
 from hundredth.student.training import StudentConfig
 from hundredth.tasks.config import TaskConfig
+from hundredth.tasks.schema import Task
 
 
 class LLMConfig(BaseModel):
@@ -101,6 +102,23 @@ def save_config(config: RunConfig) -> str:
     """Return the config as YAML that `make_config` reads back."""
     text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     return text
+
+
+def words_in_use(task: Task) -> str:
+    """Return, as comments for the end of a config file, the words in which the LLM is shown the task.
+
+    They are comments, because a config is also used for data with other labels; moved to `task:`, they can be
+    edited.
+    """
+    words = task.verbalisation
+    shown = {
+        "instruction": words.instruction,
+        "label_words": dict(zip(task.labels, words.label_words, strict=True)),
+        "field_names": dict(zip(task.fields, words.field_names, strict=True)),
+    }
+    text = yaml.safe_dump({"task": shown}, sort_keys=False, allow_unicode=True, width=10_000)
+    lines = "".join(f"# {line}\n" for line in text.splitlines())
+    return f"\n# What the LLM is shown; to change it, set it under task: above.\n{lines}"
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from hundredth.extraction.soft_prompt import SoftPrompt
 from hundredth.files import fingerprint, read_json, write_text
 from hundredth.models import model_stamp
 from hundredth.pipeline.card import model_card
-from hundredth.pipeline.config import RunConfig, make_config, save_config
+from hundredth.pipeline.config import RunConfig, make_config, save_config, words_in_use
 from hundredth.pipeline.extract import (
     make_annotator,
     make_knowledge,
@@ -115,7 +115,7 @@ def transfer(config: RunConfig, root: Path, reporter: Reporter | None = None) ->
         # It is needed last: a wrong name must not come out after hours of the LLM's work.
         load_student(config.base.name, len(data.task.labels))
     root.mkdir(parents=True, exist_ok=True)
-    write_text(root / CONFIG, save_config(config))
+    write_text(root / CONFIG, save_config(config) + words_in_use(data.task))
     for note in data.notes:
         reporter.say(f"  {note}")
 

@@ -33,7 +33,7 @@ class StudentConfig(BaseModel):
     min_steps: int = Field(600, ge=1, description="at least this many steps, however few texts there are")
     batch_size: int = Field(32, ge=4, description="texts a step")
     gold_share: float = Field(0.25, gt=0, le=1, description="share of a batch that has gold labels")
-    learning_rate: float = Field(3e-4, gt=0, description="peak learning rate of AdamW")
+    learning_rate: float = Field(6e-4, gt=0, description="peak learning rate of AdamW")
     warmup: float = Field(0.1, ge=0, le=1, description="share of the steps in which the learning rate rises")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay")
     distillation: float = Field(1.0, ge=0, description="weight a of the soft labels' loss")

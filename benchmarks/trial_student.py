@@ -1,0 +1,90 @@
+"""Try settings of the student on a finished benchmark run, judged by training rows that the run never drew.
+
+The test split is not looked at. Each line of the settings file is the knowledge to teach from (gold, generated,
+unlabelled, joined by +) and changes to the student's settings as JSON:
+
+    gold+unlabelled {"learning_rate": 0.001}
+
+    python benchmarks/trial_student.py RUN SETTINGS --task trec [--rows 1000] [--name trial-student]
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from hundredth.evaluation.results import Row, write_results
+from hundredth.files import read_json
+from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.teach import Recipe, make_model, make_student
+from hundredth.pipeline.transfer import Run
+from hundredth.runtime import load
+from hundredth.student.training import StudentConfig
+from hundredth.tasks import Example, cap, read_benchmark, score
+from hundredth.tasks.rows import key_of
+from hundredth.tasks.schema import labels_of
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def unseen_rows(run: Run, task: str, rows: int) -> list[Example]:
+    """Return labelled rows of the benchmark's training pool that the run has neither trained nor chosen on."""
+    data = run.data
+    used = {key_of(one.texts) for one in [*data.train, *data.dev, *data.unlabelled, *data.test]}
+    pool = read_benchmark(Path(os.environ["HUNDREDTH_DATA"]), task).pool
+    return cap([one for one in pool if key_of(one.texts) not in used], rows, 0)
+
+
+def trial(run: Run, recipe: Recipe, student: StudentConfig, judge: list[Example]) -> tuple[float, float]:
+    """Train and deploy one student; return its score on `judge` and the mean log-likelihood of the gold labels."""
+    config, task, reporter = run.config, run.data.task, Reporter(quiet=True)
+    texts, gold = [one.texts for one in judge], labels_of(judge)
+    with tempfile.TemporaryDirectory() as folder:
+        trained, model = Path(folder, "student"), Path(folder, "model")
+        for path in (trained, model):
+            path.mkdir()
+        size = run.llm_size["parameters"]
+        make_student(config.base, student, task, run.knowledge, recipe, size, trained, reporter)
+        dev = run.data.dev
+        make_model(trained, config.model, student.max_length, task, dev, run.knowledge, recipe, {}, model)
+        with load(model, threads=1) as deployed:
+            probabilities = deployed.predict_proba(texts)
+    likelihood = np.log(probabilities[np.arange(len(gold)), gold] + 1e-9).mean()
+    return score(task.metric, gold, probabilities.argmax(axis=1).tolist()), float(likelihood)
+
+
+def main() -> None:
+    """Try every line that has no result yet; write after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("settings", type=Path)
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--name", default="trial-student")
+    options = parser.parse_args()
+    if "HUNDREDTH_DATA" not in os.environ:
+        sys.exit("set HUNDREDTH_DATA to the folder that holds the benchmark data (glue/, superglue/, senteval/)")
+    run = Run.open(options.run, Reporter(quiet=True))
+    judge = unseen_rows(run, options.task, options.rows)
+    target = RESULTS / f"{options.name}.json"
+    rows = [Row(**row) for row in read_json(target)["rows"]] if target.exists() else []
+    for line in options.settings.read_text(encoding="utf-8").splitlines():
+        if not line.strip() or any(row.system == line.strip() for row in rows):
+            continue
+        origins, _, changes = line.strip().partition(" ")
+        names = tuple(origins.split("+"))
+        recipe = Recipe(names, retrieve=True)  # type: ignore[arg-type]
+        student = run.config.student.model_copy(update=json.loads(changes or "{}"))
+        reached, likelihood = trial(run, recipe, student, judge)
+        rows.append(Row(options.task, line.strip(), "score", [reached], "fraction"))
+        rows.append(Row(options.task, line.strip(), "log_likelihood", [likelihood], "nats"))
+        print(f"{line.strip()}: {reached:.3f}, log-likelihood {likelihood:.3f}", flush=True)
+        write_results(target, options.name, [student.seed], rows)
+
+
+if __name__ == "__main__":
+    main()
