@@ -77,7 +77,7 @@ def main() -> None:
             continue
         origins, _, changes = line.strip().partition(" ")
         names = tuple(origins.split("+"))
-        recipe = Recipe(names, retrieve=True)  # type: ignore[arg-type]
+        recipe = Recipe(names, retrieve=True)
         student = run.config.student.model_copy(update=json.loads(changes or "{}"))
         reached, likelihood = trial(run, recipe, student, judge)
         rows.append(Row(options.task, line.strip(), "score", [reached], "fraction"))
