@@ -142,7 +142,7 @@ def test_every_student_has_at_least_the_steps_of_the_runs_own(evaluated):
     steps = {
         folder.name: json.loads((folder / "stage.json").read_text())["settings"]["student"]["min_steps"]
         for folder in (evaluated.run.root / "evaluation" / "systems").iterdir()
-        if folder.name != "llm"
+        if folder.is_dir() and folder.name != "llm"
     }
     assert set(steps.values()) == {40}
 
