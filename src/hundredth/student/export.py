@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerFast
 from hundredth.errors import UserError
 from hundredth.files import atomic_path, write_text
 from hundredth.student.model import StudentEncoder, plain_tokenizer, tokenize
-from hundredth.student.quantise import arithmetic_in_int8, weights_in_int8
+from hundredth.student.quantise import arithmetic_in_int8, tables_in_int8, weights_in_int8
 
 Precision = Literal["int8", "float32"]
 
@@ -198,6 +198,7 @@ def _quantised_versions(exported: onnx.ModelProto, width: int) -> Iterator[tuple
             content = arithmetic_in_int8(exported)
         yield "weights and arithmetic in int8", content
     yield "weights in int8, arithmetic in float32", weights_in_int8(exported).SerializeToString()
+    yield "embedding tables in int8, the rest in float32", tables_in_int8(exported).SerializeToString()
 
 
 def _run_torch(

@@ -29,9 +29,14 @@ def weights_in_int8(model: onnx.ModelProto) -> onnx.ModelProto:
     return _rewrite(model, linear=True)
 
 
+def tables_in_int8(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of `model` with its embedding tables, most of a small model's bytes, stored in int8."""
+    return _rewrite(model, linear=False)
+
+
 def arithmetic_in_int8(model: onnx.ModelProto) -> bytes:
     """Return the file of `model` with its tables stored in int8 and its linear layers computed in int8."""
-    small = _rewrite(model, linear=False)
+    small = tables_in_int8(model)
     # The quantiser turns a Gemm into a MatMul of this name before it looks at what to leave out.
     classifier = [f"{node.name}_MatMul" for node in small.graph.node if node.op_type == "Gemm"]
     with tempfile.TemporaryDirectory() as folder:

@@ -106,10 +106,11 @@ def choose_retrieval(
     soft_labels: Floats,
     grid: RetrievalGrid | None = None,
 ) -> RetrievalChoice:
-    """Choose K, t and lambda by the mean log-likelihood of the gold labels.
+    """Choose K, t and lambda by the mean log-likelihood of the gold labels, each mixture calibrated first.
 
-    The log-likelihood is steadier than the accuracy on a few dozen texts. Where it is equal, the smaller
-    weight wins, then the larger accuracy, then the smaller K.
+    The log-likelihood is steadier than the accuracy on a few dozen texts. Without the calibration that every
+    mixture is served with, it would judge how sharp a mixture is more than how right: neighbours make it
+    flatter. Where it is equal, the smaller weight wins, then the larger accuracy, then the smaller K.
 
     Args:
         head_probs: the classifier's probabilities, (N, C).
@@ -140,9 +141,9 @@ def choose_retrieval(
         retrieved = neighbour_distribution(weights, soft_labels[:, :k])
         for weight in sorted(set(grid.weight)):
             mixed = mix(head_probs, retrieved, weight)
-            table.append(
-                RetrievalTrial(k, temperature, weight, _log_likelihood(mixed, gold), _accuracy(mixed, gold))
-            )
+            served = calibrate(mixed, choose_calibration(mixed, gold))
+            likelihood = _log_likelihood(served, gold)
+            table.append(RetrievalTrial(k, temperature, weight, likelihood, _accuracy(served, gold)))
     best = _best(table)
     # The head alone scores the same with every K and t: keep those that serve a user who turns lambda up.
     setting = best if best.weight > 0 else _best([trial for trial in table if trial.weight > 0] or [best])
