@@ -145,7 +145,8 @@ def test_a_wide_encoder_multiplies_in_int8_and_falls_back_to_int8_weights(
         "weights in int8, arithmetic in float32",
         "embedding tables in int8, the rest in float32",
     ]
-    assert [what for what, _ in export._quantised_versions(exported, width=128)] == [wide[1][0]]
+    narrow = [what for what, _ in export._quantised_versions(exported, width=128)]
+    assert narrow == [what for what, _ in wide[1:]]
     kinds = [{node.op_type for node in onnx.load_from_string(content).graph.node} for _, content in wide]
     assert "MatMulInteger" in kinds[0]
     assert "MatMulInteger" not in kinds[1]
