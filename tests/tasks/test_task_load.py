@@ -297,3 +297,13 @@ def test_options_outside_their_range_are_refused(options: dict[str, object]) -> 
 
 def test_every_option_is_described() -> None:
     assert all(field.description for field in TaskConfig.model_fields.values())
+
+
+def test_a_task_is_named_after_its_file_or_after_the_folder_of_a_training_file(tmp_path: Path) -> None:
+    folder = tmp_path / "parcels"
+    folder.mkdir()
+    rows = "text,label\n" + "".join(f"text {i} of {label},{label}\n" for i in range(5) for label in "ab")
+    for name in ("train.csv", "tickets.csv"):
+        (folder / name).write_text(rows, encoding="utf-8")
+    names = [load_task(TaskConfig(data=folder / name)).task.name for name in ("train.csv", "tickets.csv")]
+    assert names == ["parcels", "tickets"]

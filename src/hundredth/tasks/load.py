@@ -101,7 +101,7 @@ def _file(config: TaskConfig, path: Path, notes: list[str]) -> tuple[Task, list[
             f"{path} has only one class, {labels[0]!r}, in column {columns.label!r}: a task needs two or more"
         )
     task = Task(
-        name=path.stem,
+        name=_task_name(path),
         fields=columns.text,
         labels=labels,
         verbalisation=verbalise(config, columns.text, labels, config.about),
@@ -110,6 +110,12 @@ def _file(config: TaskConfig, path: Path, notes: list[str]) -> tuple[Task, list[
     )
     index = {name: number for number, name in enumerate(labels)}
     return task, [Example(texts, index[label]) for texts, label in rows]
+
+
+def _task_name(path: Path) -> str:
+    """Name a task after its file, or after the folder of a file that is called as training files are."""
+    folder = path.resolve().parent.name
+    return folder if path.stem.lower() in {"train", "training", "data"} and folder else path.stem
 
 
 def _benchmark(
