@@ -109,7 +109,7 @@ def test_tokens_are_drawn_from_the_nucleus_in_proportion(tries: int, top_p: floa
     scores = (torch.randn(40, generator=generator) * 2).round(decimals=0)
     draws = 20_000
     uniforms = torch.rand(draws, tries, generator=generator, dtype=torch.float64)
-    drawn = draw_nucleus(scores.expand(draws, -1).contiguous(), uniforms, top_p)
+    drawn = draw_nucleus(scores.softmax(dim=-1).expand(draws, -1).contiguous(), uniforms, top_p)
     expected = torch.where(nucleus(scores, top_p), scores.softmax(dim=-1), 0.0)
     expected /= expected.sum()
     seen = torch.bincount(drawn, minlength=40) / draws
@@ -131,7 +131,7 @@ def test_no_token_outside_the_nucleus_is_ever_drawn(seed: int, sharpness: float,
     uniforms = torch.rand(4, tries, generator=generator, dtype=torch.float64)
     uniforms[0] = 1 - 1e-12
     uniforms[1] = 0.0
-    drawn = draw_nucleus(scores, uniforms, top_p)
+    drawn = draw_nucleus(scores.softmax(dim=-1), uniforms, top_p)
     for row, token in zip(scores, drawn.tolist(), strict=True):
         probabilities = row.double().softmax(dim=-1)
         assert probabilities[token] > 0

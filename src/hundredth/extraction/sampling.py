@@ -112,15 +112,15 @@ class Sampler:
         config = self.config
         uniforms = np.stack([row.uniforms[len(row.ids)] for row in rows])
         uniform_BR = torch.from_numpy(uniforms).to(scores_BV.device)
-        tempered_BV = scores_BV if config.temperature == 1 else scores_BV / config.temperature
-        if config.top_k:
-            best_BK, ids_BK = tempered_BV.topk(min(config.top_k, tempered_BV.shape[1]), dim=-1)
-            place_B = draw_nucleus(best_BK, uniform_BR, config.top_p)
-            token_B = ids_BK.gather(1, place_B[:, None])[:, 0]
-        else:
-            token_B = draw_nucleus(tempered_BV, uniform_BR, config.top_p)
-        chosen_B = scores_BV.gather(1, token_B[:, None])[:, 0]
-        return token_B.tolist(), (chosen_B - torch.logsumexp(scores_BV, dim=-1)).tolist()
+        if config.temperature == 1 and not config.top_k:
+            mass_BV = scores_BV.softmax(dim=-1)
+            token_B = draw_nucleus(mass_BV, uniform_BR, config.top_p)
+            return token_B.tolist(), mass_BV.gather(1, token_B[:, None])[:, 0].log().tolist()
+        limit = min(config.top_k or scores_BV.shape[1], scores_BV.shape[1])
+        best_BK, ids_BK = (scores_BV / config.temperature).topk(limit, dim=-1)
+        place_B = draw_nucleus(best_BK.softmax(dim=-1), uniform_BR, config.top_p)
+        token_B = ids_BK.gather(1, place_B[:, None])[:, 0]
+        return token_B.tolist(), scores_BV.log_softmax(dim=-1).gather(1, token_B[:, None])[:, 0].tolist()
 
 
 def automatic_batch_size(items: int) -> int:
@@ -128,37 +128,33 @@ def automatic_batch_size(items: int) -> int:
     return min(items, 192)
 
 
-def draw_nucleus(scores_BV: Tensor, uniform_BR: Tensor, top_p: float) -> Tensor:
-    """Draw a token (B,) from each row's nucleus: the smallest set of best tokens with mass >= `top_p`.
+def draw_nucleus(mass_BV: Tensor, uniform_BR: Tensor, top_p: float) -> Tensor:
+    """Draw a token (B,) from each row's nucleus: the smallest set of likeliest tokens with mass >= `top_p`.
 
-    Of tokens with equal scores the earlier counts as better. A token is drawn from the whole row by the inverse
-    of its cumulative distribution and kept if the tokens better than it have a mass below `top_p`, that is, if
-    it is in the nucleus; else the row's next random number is used. This is exact, and needs no sorting; a row
-    that has used up its numbers but one is sorted.
+    Of equally likely tokens the earlier counts as likelier. A token is drawn from the whole row by the inverse
+    of its cumulative distribution and kept if the tokens likelier than it have a mass below `top_p`, that is,
+    if it is in the nucleus; else the row's next random number is used. This is exact, and needs no sorting; a
+    row that has used up its numbers but one is sorted.
 
     Args:
-        scores_BV: logarithms of the probabilities, up to a constant a row.
+        mass_BV: probabilities, each row summing to 1.
         uniform_BR: random numbers in [0, 1), R >= 1 a row; the same numbers give the same tokens.
         top_p: above 0, at most 1.
     """
-    mass_BV = torch.softmax(scores_BV, dim=-1)
-    if top_p >= 1:
-        return _inverse(mass_BV.cumsum(dim=-1), uniform_BR[:, 0])
     cumulative_BV = mass_BV.cumsum(dim=-1)
-    token_B = torch.empty(len(scores_BV), dtype=torch.long, device=scores_BV.device)
-    left = torch.arange(len(scores_BV), device=scores_BV.device)
-    everything = True
+    if top_p >= 1:
+        return _inverse(cumulative_BV, uniform_BR[:, 0])
+    token_B = torch.empty(len(mass_BV), dtype=torch.long, device=mass_BV.device)
+    left = torch.arange(len(mass_BV), device=mass_BV.device)
     for number in range(uniform_BR.shape[1] - 1):
         # Indexing by all rows would copy the matrices for nothing.
-        scores, mass, cumulative = (one if everything else one[left] for one in (scores_BV, mass_BV, cumulative_BV))
+        mass, cumulative = (one if len(left) == len(one) else one[left] for one in (mass_BV, cumulative_BV))
         drawn = _inverse(cumulative, uniform_BR[left, number])
         token_B[left] = drawn
-        inside = _mass_before(scores, mass, drawn) < top_p
-        left, everything = left[~inside], False
+        left = left[_mass_before(mass, drawn) >= top_p]
         if not len(left):
             return token_B
-    best, order = scores_BV[left].sort(dim=-1, descending=True, stable=True)
-    sorted_mass = torch.exp(best - torch.logsumexp(best, dim=-1, keepdim=True))
+    sorted_mass, order = mass_BV[left].sort(dim=-1, descending=True, stable=True)
     kept = torch.where(sorted_mass.cumsum(dim=-1) - sorted_mass < top_p, sorted_mass, 0.0)
     place = _inverse(kept.cumsum(dim=-1), uniform_BR[left, -1])
     token_B[left] = order.gather(1, place[:, None])[:, 0]
@@ -174,12 +170,11 @@ def _inverse(cumulative_BV: Tensor, uniform_B: Tensor) -> Tensor:
     return torch.minimum(place, last)
 
 
-def _mass_before(scores_BV: Tensor, mass_BV: Tensor, token_B: Tensor) -> Tensor:
-    """Return the mass (B,) of the tokens better than `token_B`."""
-    own_B1 = scores_BV.gather(1, token_B[:, None])
-    before_B = torch.where(scores_BV > own_B1, mass_BV, 0.0).sum(dim=-1)
-    own_mass_B = mass_BV.gather(1, token_B[:, None])[:, 0]
+def _mass_before(mass_BV: Tensor, token_B: Tensor) -> Tensor:
+    """Return the mass (B,) of the tokens likelier than `token_B`."""
+    own_B1 = mass_BV.gather(1, token_B[:, None])
+    likelier_B = torch.where(mass_BV > own_B1, mass_BV, 0.0).sum(dim=-1)
     earlier_B = torch.stack(
-        [(row[:token] == row[token]).sum() for row, token in zip(scores_BV, token_B.tolist(), strict=True)]
+        [(row[:token] == row[token]).sum() for row, token in zip(mass_BV, token_B.tolist(), strict=True)]
     )
-    return before_B + earlier_B * own_mass_B
+    return likelier_B + earlier_B * own_B1[:, 0]
