@@ -7,6 +7,7 @@ import torch
 from tiny_llms import EXAMPLES, WORDS
 
 from hundredth.errors import UserError
+from hundredth.extraction import batching
 from hundredth.extraction.llm import LLM
 from hundredth.extraction.soft_prompt import PromptedLLM, SoftPrompt
 from hundredth.extraction.tuning import PromptConfig, mean_loss, tune_prompt
@@ -71,6 +72,16 @@ def test_a_prompt_that_changes_nothing_is_refused(llm: LLM) -> None:
     assert gain < 0.01, "the tiny LLM must not gain from the initial vectors, or this test shows nothing"
     with pytest.raises(UserError, match="changes nothing"):
         tune_prompt(base, EXAMPLES, EXAMPLES, idle)
+
+
+def test_a_step_in_parts_is_the_step_in_one(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silent otherwise: long texts, taken a few at a time to save memory, would weigh more or less than others."""
+    base = PromptedLLM(llm, WORDS, None)
+    config = CONFIG.model_copy(update={"batch_size": 6, "epochs": 4})
+    whole = tune_prompt(base, EXAMPLES, EXAMPLES, config).prompt
+    monkeypatch.setattr(batching, "_TOKENS_A_GRADIENT", 40)
+    in_parts = tune_prompt(base, EXAMPLES, EXAMPLES, config).prompt
+    torch.testing.assert_close(in_parts.shared_PD, whole.shared_PD, atol=1e-4, rtol=1e-3)
 
 
 def test_tuning_is_deterministic(llm: LLM) -> None:

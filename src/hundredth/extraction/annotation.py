@@ -22,7 +22,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from hundredth.extraction.batching import Progress, batches_by_length, rate_factor, scaled, shuffled_batches
+from hundredth.extraction.batching import (
+    Progress,
+    batches_by_length,
+    parts,
+    rate_factor,
+    scaled,
+    shuffled_batches,
+)
 from hundredth.extraction.llm import LLM
 from hundredth.tasks.schema import Example, labels_of
 from hundredth.tasks.verbalisation import ANSWER_PREFIX, Verbalisation
@@ -141,6 +148,7 @@ class Annotator:
         """Train one member with cross-entropy on `examples`, with a rate that rises, then falls to zero."""
         config, member = self.config, self._activate(number, training=True)
         ids = [self._question(example.texts) for example in examples]
+        lengths = [len(one) for one in ids]
         gold = torch.tensor(labels_of(examples), device=self.llm.device)
         generator = torch.Generator().manual_seed(config.seed * 1000 + number)
         rate = config.prompt_learning_rate if self.method == "prompt" else config.learning_rate
@@ -151,19 +159,23 @@ class Annotator:
         total = config.epochs * math.ceil(len(ids) / config.batch_size)
         step = 0
         for _ in range(config.epochs):
-            for batch in shuffled_batches([len(one) for one in ids], config.batch_size, generator):
+            for batch in shuffled_batches(lengths, config.batch_size, generator):
                 for group in optimizer.param_groups:
                     group["lr"] = rate * rate_factor(step, total, warmup=0.1)
                 optimizer.zero_grad()
-                with self.llm.training():
-                    last_BD, _mean = self._read(member, [ids[i] for i in batch])
-                    loss = nn.functional.cross_entropy(member(last_BD), gold[batch])
-                    loss.backward()
+                loss = 0.0
+                for part in parts(batch, lengths):
+                    with self.llm.training():
+                        last_BD, _mean = self._read(member, [ids[i] for i in part])
+                        scores = member(last_BD)
+                        share = nn.functional.cross_entropy(scores, gold[part], reduction="sum") / len(batch)
+                        share.backward()
+                    loss += share.item()
                 nn.utils.clip_grad_norm_(learned, 1.0)
                 optimizer.step()
                 step += 1
                 if progress is not None:
-                    progress(step, total, f"loss {loss.item():.3f}")
+                    progress(step, total, f"loss {loss:.3f}")
 
     def remove_adapters(self) -> None:
         """Take LoRA out of the LLM again, and forget the members."""

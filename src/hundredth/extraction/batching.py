@@ -8,6 +8,7 @@ import torch
 Progress = Callable[[int, int, str], None]
 
 _TOKENS_A_BATCH = 2048
+_TOKENS_A_GRADIENT = 768
 
 
 def shuffled_batches(lengths: Sequence[int], size: int, generator: torch.Generator) -> list[list[int]]:
@@ -21,11 +22,23 @@ def shuffled_batches(lengths: Sequence[int], size: int, generator: torch.Generat
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 
+def parts(batch: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+    """Cut a batch into parts of a bounded number of tokens, whose gradients add up to the batch's.
+
+    What a step keeps for its gradient grows with the tokens, so long texts are taken a few at a time.
+    """
+    return _grouped(batch, lengths, _TOKENS_A_GRADIENT)
+
+
 def batches_by_length(lengths: Sequence[int]) -> list[list[int]]:
     """Group indices of like length into batches of a bounded number of tokens, shortest first."""
+    return _grouped(range(len(lengths)), lengths, _TOKENS_A_BATCH)
+
+
+def _grouped(indices: Sequence[int], lengths: Sequence[int], most: int) -> list[list[int]]:
     batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if not batches or (len(batches[-1]) + 1) * lengths[index] > _TOKENS_A_BATCH:
+    for index in sorted(indices, key=lambda i: lengths[i]):
+        if not batches or (len(batches[-1]) + 1) * lengths[index] > most:
             batches.append([])
         batches[-1].append(index)
     return batches

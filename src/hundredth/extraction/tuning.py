@@ -8,7 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from hundredth.errors import UserError
-from hundredth.extraction.batching import Progress, rate_factor, shuffled_batches
+from hundredth.extraction.batching import Progress, parts, rate_factor, shuffled_batches
 from hundredth.extraction.soft_prompt import PromptedLLM, SoftPrompt
 from hundredth.tasks.schema import Example, labels_of
 
@@ -61,6 +61,7 @@ def tune_prompt(
     prompt = SoftPrompt.from_words(llm, words, config.length, config.label_length).to(llm.device)
     prompted = PromptedLLM(llm, words, prompt)
     targets = [prompted.target_ids(example.texts, config.max_tokens) for example in train]
+    lengths = [len(ids) for ids in targets]
     labels = labels_of(train)
     loss_without = mean_loss(PromptedLLM(llm, words, None), dev, config)
     loss_start = mean_loss(prompted, dev, config)
@@ -70,14 +71,15 @@ def tune_prompt(
     best, best_loss, since_best, step = _copy(prompt), loss_start, 0, 0
     losses: list[float] = []
     for _ in range(config.epochs):
-        for batch in shuffled_batches([len(ids) for ids in targets], config.batch_size, generator):
+        for batch in shuffled_batches(lengths, config.batch_size, generator):
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * rate_factor(step, total, config.warmup)
             optimizer.zero_grad()
-            with llm.training():
-                logprobs = prompted.token_logprobs([labels[i] for i in batch], [targets[i] for i in batch])
-                loss = -logprobs.sum() / sum(len(targets[i]) for i in batch)
-                loss.backward()
+            tokens = sum(lengths[i] for i in batch)
+            for part in parts(batch, lengths):
+                with llm.training():
+                    logprobs = prompted.token_logprobs([labels[i] for i in part], [targets[i] for i in part])
+                    (-logprobs.sum() / tokens).backward()
             torch.nn.utils.clip_grad_norm_(prompt.parameters(), 1.0)
             optimizer.step()
             step += 1
