@@ -1,7 +1,10 @@
 """Where a model's files are: a local path, a model inside an installed Python package, or a hub name."""
 
+import contextlib
 import hashlib
 import importlib.util
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from hundredth.errors import UserError
@@ -56,3 +59,24 @@ def _ends(path: Path) -> str:
         file.seek(max(0, path.stat().st_size - _STAMP_BYTES))
         digest.update(file.read())
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence transformers' advice, bars and reports while a model is loaded: what matters of it is checked."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    bar = transformers_logging.is_progress_bar_enabled()
+    hub = logging.getLogger("huggingface_hub")
+    hub_level = hub.level
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    hub.setLevel(logging.ERROR)  # it reports every retry; the last failure is raised anyway
+    try:
+        yield
+    finally:
+        hub.setLevel(hub_level)
+        transformers_logging.set_verbosity(verbosity)
+        if bar:
+            transformers_logging.enable_progress_bar()

@@ -12,11 +12,10 @@ from platformdirs import user_cache_dir
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from hundredth.errors import UserError
 from hundredth.files import file_fingerprint, fingerprint, replace_folder
-from hundredth.models import resolve_model
+from hundredth.models import quiet_transformers, resolve_model
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +162,7 @@ def load_llm(name: str, dtype: DType = "auto") -> LLM:
     found = resolve_model(name)
     source: str | Path = _convert_gguf(found) if isinstance(found, Path) and _gguf_in(found) else found
     chosen, reason = choose_dtype(dtype)
-    with _quiet_transformers():
+    with quiet_transformers():
         try:
             config = AutoConfig.from_pretrained(source)
             if getattr(config, "is_encoder_decoder", False):
@@ -221,7 +220,7 @@ def _convert_gguf(path: Path) -> Path:
     if (target / "config.json").exists():
         return target
     logger.info("converting %s once to safetensors in %s", file.name, target)
-    with _quiet_transformers():
+    with quiet_transformers():
         try:
             packed = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
@@ -239,16 +238,3 @@ def _convert_gguf(path: Path) -> Path:
         tokenizer.save_pretrained(work)
     replace_folder(work, target)
     return target
-
-
-@contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep transformers' loading bars and advice away from the user: our own messages say what matters."""
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        transformers_logging.enable_progress_bar()

@@ -3,11 +3,9 @@
 Shape legend: B texts in the batch, L tokens, d width of the encoder, C classes.
 """
 
-import contextlib
 import inspect
 import json
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,11 +24,10 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
-from transformers.utils import logging as transformers_logging
 
 from hundredth.errors import UserError
 from hundredth.files import atomic_path, read_json, write_json, write_text
-from hundredth.models import resolve_model
+from hundredth.models import quiet_transformers, resolve_model
 
 Pooling = Literal["mean", "cls"]
 
@@ -146,7 +143,7 @@ def load_student(
             the checkpoint (they would be random).
     """
     source = str(resolve_model(name_or_path))
-    with _quiet_transformers():
+    with quiet_transformers():
         config = _from_pretrained(AutoConfig, source)
         _check_encoder(name_or_path, config)
         tokenizer = _from_pretrained(AutoTokenizer, source)
@@ -217,7 +214,7 @@ def load_saved_student(folder: Path) -> tuple[StudentEncoder, PreTrainedTokenize
 
 def new_encoder(values: dict[str, Any]) -> PreTrainedModel:
     """Make an encoder with random weights in float32 from the values of its configuration."""
-    with _quiet_transformers():
+    with quiet_transformers():
         encoder: PreTrainedModel = AutoModel.from_config(AutoConfig.for_model(**values), dtype=torch.float32)
     return encoder
 
@@ -266,22 +263,3 @@ def _from_pretrained(factory: Any, source: str, **options: Any) -> Any:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-@contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Silence the report on unused heads and the progress bar: what matters of it is checked here."""
-    verbosity = transformers_logging.get_verbosity()
-    bar = transformers_logging.is_progress_bar_enabled()
-    hub = logging.getLogger("huggingface_hub")
-    hub_level = hub.level
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    hub.setLevel(logging.ERROR)  # it reports every retry; the last failure is raised anyway
-    try:
-        yield
-    finally:
-        hub.setLevel(hub_level)
-        transformers_logging.set_verbosity(verbosity)
-        if bar:
-            transformers_logging.enable_progress_bar()
