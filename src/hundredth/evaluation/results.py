@@ -1,6 +1,5 @@
 """The file format of every number that is published: what was measured, on which machine, with which versions."""
 
-import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import psutil
 import torch
 
 from hundredth.files import write_json
+from hundredth.runtime.encoder import available_threads
 
 _PACKAGES = (
     "hundredth",
@@ -61,7 +61,7 @@ def machine() -> dict[str, Any]:
     model, flags = _processor()
     return {
         "cpu": model,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": available_threads(),
         "amx": any(flag.startswith("amx") for flag in flags),
         "avx512_bf16": "avx512_bf16" in flags,
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),

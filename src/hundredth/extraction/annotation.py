@@ -74,7 +74,6 @@ class _Member(nn.Module):
 
     def __init__(self, method: Method, words_CD: Tensor, prompt_PD: Tensor) -> None:
         super().__init__()
-        self.method = method
         self.weight = nn.Parameter(words_CD.clone(), requires_grad=method == "lora")
         self.bias = nn.Parameter(torch.zeros(len(words_CD), device=words_CD.device))
         self.prompt = nn.Parameter(prompt_PD.float().clone()) if method == "prompt" else None
@@ -130,10 +129,7 @@ class Annotator:
         """Add an untrained member: the classifier starts from the label words in the LLM's own output table."""
         table = self.llm.model.get_output_embeddings().weight
         rows = [table[self.llm.encode(f" {name}")].float().mean(dim=0) for name in self.words.label_words]
-        instruction = self.llm.encode(self.words.instruction)
-        length = self.config.prompt_length
-        start = (instruction * (length // len(instruction) + 1))[:length]
-        prompt_PD = self.llm.embed(torch.tensor(start, device=self.llm.device))
+        prompt_PD = self.llm.embed(self.llm.encode_to(self.words.instruction, self.config.prompt_length))
         member = _Member(self.method, torch.stack(rows), prompt_PD)
         if self.method == "lora":
             name = _adapter_name(len(self.members))

@@ -89,6 +89,12 @@ class LLM:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
         return ids
 
+    def encode_to(self, text: str, length: int) -> Tensor:
+        """Tokenize to exactly `length` ids (length,): the text's own, repeated or cut."""
+        ids = self.encode(text)
+        repeated = (ids * (length // len(ids) + 1))[:length]
+        return torch.tensor(repeated, dtype=torch.long, device=self.device)
+
     def decode(self, ids: list[int]) -> str:
         """Turn token ids back into text, dropping special tokens."""
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True)

@@ -35,8 +35,8 @@ class SoftPrompt(nn.Module):
     @classmethod
     def from_words(cls, llm: LLM, words: Verbalisation, length: int, label_length: int) -> "SoftPrompt":
         """Start from the instruction's embeddings and each label's words, repeated or cut to their lengths."""
-        shared_PD = llm.embed(_tile(llm, words.instruction, length)).float()
-        per_label = [llm.embed(_tile(llm, f" {name}", label_length)).float() for name in words.label_words]
+        shared_PD = llm.embed(llm.encode_to(words.instruction, length)).float()
+        per_label = [llm.embed(llm.encode_to(f" {name}", label_length)).float() for name in words.label_words]
         return cls(shared_PD, torch.stack(per_label))
 
     def save(self, path: Path) -> None:
@@ -48,12 +48,6 @@ class SoftPrompt(nn.Module):
         """Read what `save` wrote."""
         state = load_file(path)
         return cls(state["shared_PD"], state["per_label_CLD"])
-
-
-def _tile(llm: LLM, text: str, length: int) -> Tensor:
-    ids = llm.encode(text)
-    repeated = (ids * (length // len(ids) + 1))[:length]
-    return torch.tensor(repeated, dtype=torch.long, device=llm.device)
 
 
 @dataclass(frozen=True)
@@ -137,15 +131,10 @@ class Prefilled:
 
     def cache(self) -> DynamicCache:
         """Return the keys and values as transformers' cache."""
-        return new_cache(self.layers)
-
-
-def new_cache(layers: Sequence[tuple[Tensor, Tensor]]) -> DynamicCache:
-    """Make transformers' cache of keys and values (B, H, T, D), a pair a layer."""
-    cache = DynamicCache()
-    for number, (keys, values) in enumerate(layers):
-        cache.update(keys, values, number)
-    return cache
+        cache = DynamicCache()
+        for number, (keys, values) in enumerate(self.layers):
+            cache.update(keys, values, number)
+        return cache
 
 
 def _ids(llm: LLM, ids: list[int]) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from hundredth.errors import UserError
-from hundredth.extraction.annotation import Annotation
+from hundredth.extraction.annotation import Annotation, AnnotatorConfig
 from hundredth.extraction.ensemble import load_annotator, save_annotator, train_annotator
 from hundredth.extraction.filters import FilterConfig, filter_annotated, filter_copies
 from hundredth.extraction.llm import LLM
@@ -99,14 +99,15 @@ def make_samples(
     }
 
 
-def make_annotator(llm: LLM, data: TaskData, config: Any, folder: Path, reporter: Reporter) -> dict[str, Any]:
+def make_annotator(
+    llm: LLM, data: TaskData, config: AnnotatorConfig, folder: Path, reporter: Reporter
+) -> dict[str, Any]:
     """Adapt the LLM to the task; write the adapters and its annotation of the labelled texts."""
     with reporter.bar("training the annotator") as progress:
         trained = train_annotator(llm, data.task.verbalisation, data.train, data.dev, config, progress)
     annotator = trained.annotator
     save_annotator(annotator, folder)
-    for name, annotation in (("train", trained.gold), ("dev", trained.dev)):
-        save_file(asdict(annotation), folder / f"{name}.safetensors")
+    save_file(asdict(trained.gold), folder / "train.safetensors")
     metrics = {
         "method": annotator.method,
         "tried": trained.choice,
@@ -136,19 +137,20 @@ def make_knowledge(
     filtered_unlabelled = filter_copies([example.texts for example in data.unlabelled], protected, config)
     generated = [written[i] for i in copies.kept]
     unlabelled = [data.unlabelled[i].texts for i in filtered_unlabelled.kept]
+    new = [*generated, *unlabelled]
     annotator = load_annotator(llm, data.task.verbalisation, annotator_folder)
     with reporter.bar("annotating") as progress:
-        annotation = annotator.annotate([*generated, *unlabelled], progress)
+        annotation = annotator.annotate(new, progress)
     annotator.remove_adapters()
     intended = [int(rows[i]["label"]) for i in copies.kept]
     likeliest = annotation.probabilities[: len(generated)].argmax(axis=1)
     agreed = filter_annotated(annotation.probabilities[: len(generated)], intended, config)
-    kept = [*agreed.kept, *range(len(generated), len(generated) + len(unlabelled))]
+    kept = [*agreed.kept, *range(len(generated), len(new))]
     origins: list[Origin] = ["gold"] * len(data.train)
     origins.extend(["generated"] * len(agreed.kept))
     origins.extend(["unlabelled"] * len(unlabelled))
     knowledge = Knowledge(
-        [example.texts for example in data.train] + [[*generated, *unlabelled][i] for i in kept],
+        [example.texts for example in data.train] + [new[i] for i in kept],
         origins,
         np.array(labels_of(data.train) + [-1] * len(kept), dtype=np.int64),
         np.concatenate([gold.probabilities, annotation.probabilities[kept]]),

@@ -1,6 +1,5 @@
 """The main job: a labelled file and an LLM in, a deployable model with its knowledge store out."""
 
-import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.stages import Stage, read_record, refuse_strangers, run_stages
 from hundredth.pipeline.teach import Recipe, full_recipe, make_model, make_student
+from hundredth.runtime.encoder import available_threads
 from hundredth.student.model import load_student
 from hundredth.tasks import TaskData, load_task
 
@@ -199,8 +199,7 @@ def provenance(config: RunConfig) -> dict[str, Any]:
 def threads(count: int) -> Iterator[None]:
     """Let torch use `count` CPU threads (0: as many as this process has cores) inside the block."""
     before = torch.get_num_threads()
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(count or available)
+    torch.set_num_threads(count or available_threads())
     try:
         yield
     finally:
