@@ -4,7 +4,7 @@ SmolLM2-135M hands its knowledge to BERT-tiny, with the vocabulary pruned to 1 %
 whole. Each seed draws its own labelled texts and does everything anew. Reads the data from HUNDREDTH_DATA.
 Stopped and started again, it goes on where it was; results are written after every finished run.
 
-    python benchmarks/transfer.py [--seeds 3] [--jobs 2] [--work FOLDER] [--task trec ...]
+    python benchmarks/transfer.py [--seeds 3] [--jobs 2] [--work FOLDER] [--task trec ...] [--kind pruned]
 """
 
 import argparse
@@ -33,6 +33,7 @@ RESULTS = Path(__file__).parent / "results"
 TASKS: dict[str, int | None] = {"trec": 20, "sst2": 50, "subj": 50, "cb": None}
 UNLABELLED = 1500
 TEST_LIMIT = 1000
+KINDS = ("pruned", "whole")
 EXTRACTION = ("task", "prompt", "samples", "annotator", "knowledge")
 
 
@@ -50,21 +51,20 @@ def config_values(task: str, data: str, *, pruned: bool) -> dict[str, Any]:
     }
 
 
-def run_one(task: str, seed: int, work: Path) -> None:
-    """Do one task with one seed: the extraction once, then the pruned and the whole student with all controls."""
+def run_one(task: str, seed: int, kind: str, work: Path) -> None:
+    """Do one task with one seed and one kind of student, with all controls."""
     data = os.environ["HUNDREDTH_DATA"]
     reporter = Reporter()
-    folders = {pruned: work / f"{task}-{seed}-{'pruned' if pruned else 'whole'}" for pruned in (True, False)}
-    for pruned, folder in folders.items():
-        if not pruned:
-            _share_extraction(folders[True], folder)
-        transfer(make_config(config_values(task, data, pruned=pruned), seed=seed), folder, reporter)
-        evaluate(folder, None, seeds=(0,), reporter=reporter, threads=1, limit=TEST_LIMIT)
+    folder = work / f"{task}-{seed}-{kind}"
+    if kind == "whole":
+        _share_extraction(work / f"{task}-{seed}-pruned", folder)
+    transfer(make_config(config_values(task, data, pruned=kind == "pruned"), seed=seed), folder, reporter)
+    evaluate(folder, None, seeds=(0,), reporter=reporter, threads=1, limit=TEST_LIMIT)
 
 
 def _share_extraction(source: Path, target: Path) -> None:
-    """Both students are taught from the same knowledge: copy it rather than let the LLM write it again."""
-    for stage in EXTRACTION:
+    """Both students are taught from the same knowledge: copy it, and what the LLM itself scores."""
+    for stage in (*EXTRACTION, "evaluation/systems/llm"):
         if not (target / stage / STAGE_RECORD).exists():
             shutil.rmtree(target / stage, ignore_errors=True)
             shutil.copytree(source / stage, target / stage)
@@ -72,7 +72,7 @@ def _share_extraction(source: Path, target: Path) -> None:
 
 def gather(work: Path, seeds: list[int]) -> None:
     """Write the results of every finished run: a row's values are in the order of the seeds."""
-    for kind in ("pruned", "whole"):
+    for kind in KINDS:
         rows: dict[tuple[str, str, str, str], list[float]] = {}
         for task in TASKS:
             for seed in seeds:
@@ -95,38 +95,45 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", type=Path, default=WORK, help="where the runs are kept (%(default)s)")
     parser.add_argument("--task", action="append", choices=list(TASKS), help="only this task; may be repeated")
-    parser.add_argument("--only-seed", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--kind", action="append", choices=KINDS, help="only this kind of student")
+    parser.add_argument("--one", nargs=2, metavar=("SEED", "KIND"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if "HUNDREDTH_DATA" not in os.environ:
         sys.exit("set HUNDREDTH_DATA to the folder that holds the benchmark data (glue/, superglue/, senteval/)")
     tasks = options.task or list(TASKS)
-    if options.only_seed is not None:
+    if options.one is not None:
+        seed, kind = options.one
         for task in tasks:
-            run_one(task, options.only_seed, options.work)
+            run_one(task, int(seed), kind, options.work)
         return
     seeds = list(range(options.seeds))
 
-    def start(job: tuple[int, str]) -> None:
-        seed, task = job
+    def start(job: tuple[str, int, str]) -> None:
+        kind, seed, task = job
         options.work.mkdir(parents=True, exist_ok=True)
-        with (options.work / f"{task}-{seed}.log").open("a", encoding="utf-8") as log:
+        with (options.work / f"{task}-{seed}-{kind}.log").open("a", encoding="utf-8") as log:
             command = [
                 sys.executable,
                 __file__,
                 "--task",
                 task,
-                "--only-seed",
+                "--one",
                 str(seed),
+                kind,
                 "--work",
                 str(options.work),
             ]
             environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
             done = subprocess.run(command, stdout=log, stderr=log, env=environment, check=False)
-        print(f"{task}, seed {seed}: {'done' if done.returncode == 0 else f'failed, see {log.name}'}", flush=True)
+        print(
+            f"{task}, seed {seed}, {kind}: {'done' if done.returncode == 0 else f'failed, see {log.name}'}",
+            flush=True,
+        )
         gather(options.work, seeds)
 
-    with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(start, [(seed, task) for seed in seeds for task in tasks]))
+    for kind in options.kind or KINDS:  # the whole students take their knowledge from the pruned ones' runs
+        with ThreadPoolExecutor(options.jobs) as pool:
+            list(pool.map(start, [(kind, seed, task) for seed in seeds for task in tasks]))
 
 
 if __name__ == "__main__":

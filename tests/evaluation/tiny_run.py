@@ -95,6 +95,7 @@ def make_run(root: Path, models_folder: Path) -> Path:
             "sampling": {"texts": 60},
             "annotator": {"method": "prompt", "members": 2, "epochs": 1, "prompt_length": 4},
             "filters": {"agreement": False},
+            "augmentation": {"texts": 0},
             "student": {"min_steps": 40, "epochs": 1, "max_length": 16, "learning_rate": 5e-3},
             "threads": 1,
         }
@@ -126,9 +127,13 @@ def make_run(root: Path, models_folder: Path) -> Path:
         embeddings = (np.eye(len(LABELS))[gold] + 0.1 * generator.normal(size=(len(known), 3))).astype(np.float32)
         labels = np.where(np.arange(len(known)) < len(data.train), gold, -1)
         origins = ["gold"] * len(data.train) + ["generated"] * len(written)
-        Knowledge([one.texts for one in known], origins, labels, soft, embeddings).save(folder)
+        augmented = np.zeros(len(known), np.bool_)
+        Knowledge([one.texts for one in known], origins, labels, soft, embeddings, augmented).save(folder)
         counts = {"texts": 37, "near-copies of training or development texts": 1, "kept": 36}
-        return {"filters": {"generated": counts, "unlabelled": {"texts": 0, "kept": 0}}}
+        return {
+            "filters": {"generated": counts, "unlabelled": {"texts": 0, "kept": 0}},
+            "recombined": {"generated": 0},
+        }
 
     recipe = full_recipe({"gold", "generated"})
 

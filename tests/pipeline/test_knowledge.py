@@ -18,7 +18,7 @@ def knowledge() -> Knowledge:
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     texts = [("a", "b"), ('with "quotes"', "line\nend"), ("ümlaut \u2028 \U0001f4a9", "x"), ("d", "e"), ("f", "g")]
     origins: list[Origin] = ["gold", "generated", "gold", "unlabelled", "generated"]
-    return Knowledge(texts, origins, np.array([2, -1, 0, -1, -1]), soft, embeddings)
+    return Knowledge(texts, origins, np.array([2, -1, 0, -1, -1]), soft, embeddings, np.arange(5) == 4)
 
 
 def test_what_is_saved_is_loaded_in_the_same_order(knowledge: Knowledge, tmp_path: Path) -> None:
@@ -27,6 +27,7 @@ def test_what_is_saved_is_loaded_in_the_same_order(knowledge: Knowledge, tmp_pat
     assert loaded.texts == knowledge.texts
     assert loaded.origins == knowledge.origins
     assert loaded.labels.tolist() == knowledge.labels.tolist()
+    assert loaded.augmented.tolist() == [False, False, False, False, True]
     np.testing.assert_array_equal(loaded.soft_labels, knowledge.soft_labels)
     # Embeddings are kept in 16 bits: half the space, and far less than the noise of a ranking.
     np.testing.assert_allclose(loaded.embeddings, knowledge.embeddings, atol=1e-3)
@@ -35,7 +36,7 @@ def test_what_is_saved_is_loaded_in_the_same_order(knowledge: Knowledge, tmp_pat
 
 def test_no_knowledge_at_all_can_be_saved(tmp_path: Path) -> None:
     nothing = np.zeros((0, 3), np.float32)
-    Knowledge([], [], np.zeros(0, np.int64), nothing, nothing).save(tmp_path)
+    Knowledge([], [], np.zeros(0, np.int64), nothing, nothing, np.zeros(0, np.bool_)).save(tmp_path)
     loaded = Knowledge.load(tmp_path)
     assert len(loaded) == 0
     assert loaded.soft_labels.shape == (0, 3)
@@ -50,6 +51,11 @@ def test_a_part_keeps_texts_and_numbers_together(knowledge: Knowledge) -> None:
     np.testing.assert_array_equal(part.soft_labels, knowledge.soft_labels[[1, 3, 4]])
     np.testing.assert_array_equal(part.embeddings, knowledge.embeddings[[1, 3, 4]])
     assert len(knowledge.of(())) == 0
+
+
+def test_recombined_texts_can_be_left_out(knowledge: Knowledge) -> None:
+    assert knowledge.of(("generated",)).texts == [knowledge.texts[1], knowledge.texts[4]]
+    assert knowledge.of(("generated",), augmented=False).texts == [knowledge.texts[1]]
 
 
 def test_a_stored_label_is_the_gold_one_where_there_is_one(knowledge: Knowledge) -> None:

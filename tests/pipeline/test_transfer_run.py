@@ -68,6 +68,7 @@ def test_the_records_say_what_every_stage_came_to(undisturbed_run: Path) -> None
     assert metrics["annotator"]["llm"] == run.llm_size
     assert 0 <= metrics["knowledge"]["agreement"] <= 1
     kept = metrics["knowledge"]["filters"]["generated"]["kept"]
+    assert metrics["knowledge"]["recombined"] == {"generated": 6}
     assert metrics["model"]["entries"] == 30 + kept
     assert metrics["student"]["share_of_llm"] == metrics["student"]["parameters"] / run.llm_size["parameters"]
     sizes = metrics["model"]["bytes"]
@@ -173,7 +174,9 @@ def test_pairs_of_texts_with_unlabelled_ones_no_samples_and_a_pruned_student(
     student = run.record("student")["metrics"]
     assert student["parameters"] < student["parameters_whole"]
     assert student["parameters"] <= 0.85 * run.llm_size["parameters"]
-    assert run.knowledge.origins == ["gold"] * 16 + ["unlabelled"] * 12
+    assert run.knowledge.origins == ["gold"] * 16 + ["unlabelled"] * (12 + 6)
+    assert run.knowledge.augmented.tolist() == [False] * 28 + [True] * 6
+    assert run.record("model")["metrics"]["entries"] == 28
     assert run.record("knowledge")["metrics"]["agreement"] is None
     with hundredth.load(tmp_path / "run" / "model") as model:
         assert model.fields == ("message", "topic")

@@ -57,10 +57,16 @@ def no_prompt_stages(run: Run, threads: int) -> tuple[Stage, Stage]:
 
     def annotate(folder: Path) -> dict[str, Any]:
         samples = root / FOLDER / "no-prompt-samples"
-        return make_knowledge(run.llm, data, samples, root / "annotator", config.filters, folder, run.reporter)
+        parts = samples, root / "annotator"
+        return make_knowledge(run.llm, data, *parts, config.filters, config.augmentation, folder, run.reporter)
 
     written = {**shared, **config.sampling.model_dump()}
-    annotated = {**shared, "annotator": run.record("annotator")["outputs"], **config.filters.model_dump()}
+    annotated = {
+        **shared,
+        "annotator": run.record("annotator")["outputs"],
+        **config.filters.model_dump(),
+        "augmentation": config.augmentation.model_dump(),
+    }
     samples = Stage("no-prompt-samples", (), written, write)
     return samples, Stage("no-prompt-knowledge", (samples.name,), annotated, annotate)
 

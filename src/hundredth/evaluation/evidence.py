@@ -98,7 +98,7 @@ def most_wrong(evaluation: Evaluation, most: int = 8) -> tuple[list[WrongText], 
 
 def kept_texts(run: Run, most: int = 3) -> list[tuple[str, list[KnownText]]]:
     """Return up to `most` generated texts of each label that are in the knowledge, as they were drawn."""
-    knowledge = run.knowledge.of(_GENERATED)
+    knowledge = run.knowledge.of(_GENERATED, augmented=False)
     labels = run.data.task.labels
     of_label: dict[str, list[KnownText]] = {label: [] for label in labels}
     for texts, soft in zip(knowledge.texts, knowledge.soft_labels, strict=True):
@@ -114,7 +114,7 @@ def left_out_texts(run: Run, most: int = 4) -> list[KnownText]:
     written = [tuple(row["texts"]) for row in rows]
     protected = [example.texts for example in [*run.data.train, *run.data.dev]]
     different = set(filter_copies(written, protected, run.config.filters).kept)
-    kept = set(run.knowledge.of(_GENERATED).texts)
+    kept = set(run.knowledge.of(_GENERATED, augmented=False).texts)
     found: list[KnownText] = []
     counts: Counter[str] = Counter()
     for number, row in enumerate(rows):

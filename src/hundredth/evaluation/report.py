@@ -68,6 +68,7 @@ def _content(evaluation: Evaluation) -> dict[str, Any]:
         "kept": kept_texts(run),
         "left_out": left_out_texts(run),
         "filters": {name: one for name, one in filters.items() if one["texts"]},
+        "recombined": {name: one for name, one in run.record("knowledge")["metrics"]["recombined"].items() if one},
         "steps": list(dict.fromkeys(step for one in filters.values() for step in one)),
         "sampled": run.record("samples")["metrics"],
         "annotator": run.record("annotator")["metrics"],

@@ -96,10 +96,10 @@ class Annotator:
         self.adapters: PeftModel | None = None
 
     def annotate(self, texts: Sequence[tuple[str, ...]], progress: Progress | None = None) -> Annotation:
-        """Return the mean of the members' calibrated probabilities, and their embeddings side by side."""
+        """Return the calibrated mean of the members' probabilities, and their embeddings side by side."""
         count = self.config.members
         each = [self.annotate_with(i, texts, scaled(progress, i, count)) for i in range(count)]
-        probabilities: Floats = np.stack([one.probabilities for one in each]).mean(axis=0)
+        probabilities = tempered(np.stack([one.probabilities for one in each]).mean(axis=0), self.temperature)
         # Dot products of the joined rows are the mean of the members' cosines (RankCSE, section 3).
         embeddings: Floats = np.concatenate([one.embeddings for one in each], axis=1)
         embeddings /= np.float32(math.sqrt(len(each)))
@@ -109,7 +109,7 @@ class Annotator:
     def annotate_with(
         self, number: int, texts: Sequence[tuple[str, ...]], progress: Progress | None = None
     ) -> Annotation:
-        """Return one member's calibrated probabilities and its embeddings (N, D)."""
+        """Return one member's probabilities, not calibrated, and its embeddings (N, D)."""
         member = self._activate(number, training=False)
         ids = [self._question(text) for text in texts]
         probabilities = np.zeros((len(texts), len(self.words.label_words)), np.float32)
@@ -117,8 +117,7 @@ class Annotator:
         done = 0
         for batch in batches_by_length([len(one) for one in ids]):
             last_BD, mean_BD = self._read(member, [ids[i] for i in batch])
-            scores = member(last_BD) / self.temperature
-            probabilities[batch] = scores.softmax(dim=-1).cpu().numpy()
+            probabilities[batch] = member(last_BD).softmax(dim=-1).cpu().numpy()
             embeddings[batch] = nn.functional.normalize(mean_BD, dim=-1).cpu().numpy()
             done += len(batch)
             if progress is not None:
@@ -132,7 +131,7 @@ class Annotator:
         prompt_PD = self.llm.embed(self.llm.encode_to(self.words.instruction, self.config.prompt_length))
         member = _Member(self.method, torch.stack(rows), prompt_PD)
         if self.method == "lora":
-            name = _adapter_name(len(self.members))
+            name = adapter_name(len(self.members))
             with quiet_peft():
                 if self.adapters is None:
                     self.adapters = get_peft_model(self.llm.trunk, self._lora(), adapter_name=name)
@@ -182,7 +181,7 @@ class Annotator:
 
     def _activate(self, number: int, *, training: bool) -> _Member:
         if self.adapters is not None:
-            self.adapters.set_adapter(_adapter_name(number))
+            self.adapters.set_adapter(adapter_name(number))
             self.adapters.train(training)
         return self.members[number]
 
@@ -224,6 +223,13 @@ class Annotator:
         return last_BD, (hidden_BTD.float() * weights_BT1).sum(dim=1) / weights_BT1.sum(dim=1)
 
 
+def tempered(probabilities: Floats, temperature: float) -> Floats:
+    """Return (N, C) probabilities with their logarithms divided by a temperature, rows summing to 1 again."""
+    logs = torch.from_numpy(np.maximum(probabilities, 1e-12)).log() / temperature
+    out: Floats = logs.softmax(dim=-1).numpy()
+    return out
+
+
 @contextlib.contextmanager
 def quiet_peft() -> Iterator[None]:
     """Keep back what peft warns of: transformers' deprecations, and settings that it puts right by itself."""
@@ -241,5 +247,6 @@ def _linear_layers(trunk: Any, last: int) -> list[str]:
     return [name for name, module in trunk.named_modules() if id(module) in wanted]
 
 
-def _adapter_name(number: int) -> str:
+def adapter_name(number: int) -> str:
+    """Return what a member's LoRA weights are called."""
     return f"member-{number}"

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
@@ -16,7 +15,9 @@ from hundredth.extraction.annotation import (
     AnnotatorConfig,
     Floats,
     Method,
+    adapter_name,
     quiet_peft,
+    tempered,
 )
 from hundredth.extraction.batching import Progress, scaled
 from hundredth.extraction.llm import LLM
@@ -85,7 +86,7 @@ def fit_temperature(probabilities: Floats, gold: Sequence[int]) -> float:
     """Return the temperature in 0.5 to 10 under which the probabilities' log-likelihood of `gold` is highest."""
     grid = np.geomspace(0.5, 10.0, 60)
     rows = np.arange(len(gold))
-    losses = [-np.log(_tempered(probabilities, float(t))[rows, list(gold)] + 1e-12).mean() for t in grid]
+    losses = [-np.log(tempered(probabilities, float(t))[rows, list(gold)] + 1e-12).mean() for t in grid]
     return float(grid[int(np.argmin(losses))])
 
 
@@ -128,9 +129,13 @@ def load_annotator(llm: LLM, words: Verbalisation, folder: Path) -> Annotator:
     if annotator.adapters is not None:
         annotator.adapters.unload()
         with quiet_peft():
-            annotator.adapters = PeftModel.from_pretrained(llm.trunk, folder / "member-0", adapter_name="member-0")
-            for number in range(1, about["members"]):
-                annotator.adapters.load_adapter(folder / f"member-{number}", adapter_name=f"member-{number}")
+            # Adapters of the LLM's own number format annotate half as fast again as float32 ones.
+            first, *others = [folder / adapter_name(number) for number in range(about["members"])]
+            annotator.adapters = PeftModel.from_pretrained(
+                llm.trunk, first, adapter_name=first.name, autocast_adapter_dtype=False
+            )
+            for other in others:
+                annotator.adapters.load_adapter(other, adapter_name=other.name, autocast_adapter_dtype=False)
     return annotator
 
 
@@ -174,13 +179,7 @@ def _annotate_labelled(
     of_folds = fit_temperature(probabilities, labels_of(train))
     return TrainedAnnotator(
         annotator,
-        Annotation(_tempered(probabilities, of_folds), whole.embeddings),
-        annotator.annotate([example.texts for example in dev]),
+        Annotation(tempered(probabilities, of_folds), whole.embeddings),
+        Annotation(tempered(of_dev.probabilities, annotator.temperature), of_dev.embeddings),
         choice,
     )
-
-
-def _tempered(probabilities: Floats, temperature: float) -> Floats:
-    logs = torch.from_numpy(np.maximum(probabilities, 1e-12)).log() / temperature
-    out: Floats = logs.softmax(dim=-1).numpy()
-    return out

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hundredth.errors import UserError
 from hundredth.extraction.annotation import AnnotatorConfig
+from hundredth.extraction.augmentation import AugmentationConfig
 from hundredth.extraction.filters import FilterConfig
 from hundredth.extraction.llm import DType
 from hundredth.extraction.sampling import SamplingConfig
@@ -62,6 +63,7 @@ class RunConfig(BaseModel):
     sampling: SamplingConfig = SamplingConfig()
     annotator: AnnotatorConfig = AnnotatorConfig()
     filters: FilterConfig = FilterConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
     student: StudentConfig = StudentConfig()
     model: ModelConfig = ModelConfig()
     threads: int = Field(0, ge=0, description="CPU threads; 0 for all cores that this process may use")
@@ -72,7 +74,7 @@ _MISSING = {
     "llm": "no LLM is named: --llm NAME, or llm.name in the file of --config",
     "base": "no encoder is named to start the student from: --student NAME, or base.name in the file of --config",
 }
-_SEEDED = ("task", "prompt", "sampling", "annotator", "student")
+_SEEDED = ("task", "prompt", "sampling", "annotator", "augmentation", "student")
 
 
 def make_config(

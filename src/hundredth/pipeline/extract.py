@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from hundredth.errors import UserError
 from hundredth.extraction.annotation import Annotation, AnnotatorConfig
+from hundredth.extraction.augmentation import AugmentationConfig, crossover
 from hundredth.extraction.ensemble import load_annotator, save_annotator, train_annotator
 from hundredth.extraction.filters import FilterConfig, filter_annotated, filter_copies
 from hundredth.extraction.llm import LLM
@@ -125,36 +126,52 @@ def make_knowledge(
     samples: Path,
     annotator_folder: Path,
     config: FilterConfig,
+    augmentation: AugmentationConfig,
     folder: Path,
     reporter: Reporter,
 ) -> dict[str, Any]:
-    """Filter and annotate the sampled and the unlabelled texts; write all knowledge, gold first."""
-    gold = Annotation(**load_file(annotator_folder / "train.safetensors"))
-    protected = [example.texts for example in [*data.train, *data.dev]]
+    """Filter and annotate the sampled and the unlabelled texts, recombine them; write all knowledge, gold first."""
+    gold_texts = [example.texts for example in data.train]
+    protected = [*gold_texts, *(example.texts for example in data.dev)]
     rows = read_jsonl(samples / "samples.jsonl")
     written = [tuple(row["texts"]) for row in rows]
     copies = filter_copies(written, protected, config)
     filtered_unlabelled = filter_copies([example.texts for example in data.unlabelled], protected, config)
     generated = [written[i] for i in copies.kept]
     unlabelled = [data.unlabelled[i].texts for i in filtered_unlabelled.kept]
-    new = [*generated, *unlabelled]
     annotator = load_annotator(llm, data.task.verbalisation, annotator_folder)
     with reporter.bar("annotating") as progress:
-        annotation = annotator.annotate(new, progress)
-    annotator.remove_adapters()
+        annotation = annotator.annotate([*generated, *unlabelled], progress)
     intended = [int(rows[i]["label"]) for i in copies.kept]
     likeliest = annotation.probabilities[: len(generated)].argmax(axis=1)
     agreed = filter_annotated(annotation.probabilities[: len(generated)], intended, config)
-    kept = [*agreed.kept, *range(len(generated), len(new))]
-    origins: list[Origin] = ["gold"] * len(data.train)
-    origins.extend(["generated"] * len(agreed.kept))
-    origins.extend(["unlabelled"] * len(unlabelled))
+    kept = [*agreed.kept, *range(len(generated), len(generated) + len(unlabelled))]
+    natural: dict[Origin, list[tuple[str, ...]]] = {
+        "generated": [generated[i] for i in agreed.kept],
+        "unlabelled": unlabelled,
+    }
+    recombined: dict[Origin, list[tuple[str, ...]]] = {
+        origin: crossover([*gold_texts, *texts], augmentation.texts, augmentation.seed)
+        for origin, texts in natural.items()
+        if texts
+    }
+    with reporter.bar("annotating recombined texts") as progress:
+        of_recombined = annotator.annotate([text for texts in recombined.values() for text in texts], progress)
+    annotator.remove_adapters()
+    gold = Annotation(**load_file(annotator_folder / "train.safetensors"))
+    texts, origins = list(gold_texts), list[Origin](["gold"] * len(gold_texts))
+    for group in (natural, recombined):
+        for origin, of_origin in group.items():
+            texts += of_origin
+            origins += [origin] * len(of_origin)
+    unlabelled_rows = len(texts) - len(gold_texts)
     knowledge = Knowledge(
-        [example.texts for example in data.train] + [new[i] for i in kept],
+        texts,
         origins,
-        np.array(labels_of(data.train) + [-1] * len(kept), dtype=np.int64),
-        np.concatenate([gold.probabilities, annotation.probabilities[kept]]),
-        np.concatenate([gold.embeddings, annotation.embeddings[kept]]),
+        np.array(labels_of(data.train) + [-1] * unlabelled_rows, dtype=np.int64),
+        np.concatenate([gold.probabilities, annotation.probabilities[kept], of_recombined.probabilities]),
+        np.concatenate([gold.embeddings, annotation.embeddings[kept], of_recombined.embeddings]),
+        np.arange(len(texts)) >= len(gold_texts) + len(kept),
     )
     knowledge.save(folder)
     return {
@@ -166,6 +183,7 @@ def make_knowledge(
                 "kept": len(unlabelled),
             },
         },
+        "recombined": {origin: len(of_origin) for origin, of_origin in recombined.items()},
         "agreement": float((likeliest == np.array(intended)).mean()) if generated else None,
     }
 

@@ -22,6 +22,7 @@ class Knowledge:
     """N texts with the LLM's soft labels (N, C) and sentence embeddings (N, E).
 
     `labels` is a gold label's index, or -1. Soft labels of gold texts come from models that did not see them.
+    `augmented` marks texts that were recombined from those of their origin: they teach, but are never stored.
     """
 
     texts: list[tuple[str, ...]]
@@ -29,19 +30,25 @@ class Knowledge:
     labels: NDArray[np.int64]
     soft_labels: Floats
     embeddings: Floats
+    augmented: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.texts)
 
-    def of(self, origins: Collection[Origin]) -> "Knowledge":
-        """Return the part with these origins."""
-        rows = [number for number, origin in enumerate(self.origins) if origin in origins]
+    def of(self, origins: Collection[Origin], *, augmented: bool = True) -> "Knowledge":
+        """Return the part with these origins, with or without its augmented texts."""
+        rows = [
+            number
+            for number, origin in enumerate(self.origins)
+            if origin in origins and (augmented or not self.augmented[number])
+        ]
         return Knowledge(
             [self.texts[i] for i in rows],
             [self.origins[i] for i in rows],
             self.labels[rows],
             self.soft_labels[rows],
             self.embeddings[rows],
+            self.augmented[rows],
         )
 
     def stored_labels(self) -> Floats:
@@ -52,10 +59,13 @@ class Knowledge:
 
     def save(self, folder: Path) -> None:
         """Write knowledge.jsonl and knowledge.safetensors."""
-        rows = zip(self.texts, self.origins, self.labels.tolist(), strict=True)
+        rows = zip(self.texts, self.origins, self.labels.tolist(), self.augmented.tolist(), strict=True)
         write_jsonl(
             folder / "knowledge.jsonl",
-            [{"texts": texts, "origin": origin, "label": label} for texts, origin, label in rows],
+            [
+                {"texts": texts, "origin": origin, "label": label, "augmented": augmented}
+                for texts, origin, label, augmented in rows
+            ],
         )
         embeddings = self.embeddings.astype(np.float16)
         arrays: dict[str, NDArray[Any]] = {"soft_labels": self.soft_labels, "embeddings": embeddings}
@@ -72,6 +82,7 @@ class Knowledge:
             np.array([row["label"] for row in rows], dtype=np.int64),
             arrays["soft_labels"],
             arrays["embeddings"].astype(np.float32),
+            np.array([row["augmented"] for row in rows], dtype=np.bool_),
         )
 
 

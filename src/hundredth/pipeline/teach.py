@@ -58,6 +58,10 @@ class Recipe:
         soft = part.soft_labels if self.distil else None
         return TrainingTexts(part.texts, part.labels, soft, part.embeddings if self.distil else None)
 
+    def stored(self, knowledge: Knowledge) -> Knowledge:
+        """Return the part of the knowledge that is stored: whole texts, which people can read and judge."""
+        return knowledge.of(self.origins, augmented=False)
+
     def settings(self, config: StudentConfig) -> StudentConfig:
         """Return the student's settings with the losses that this recipe leaves out at weight 0."""
         return config if self.retrieve else config.model_copy(update={"retrieval": 0.0})
@@ -146,9 +150,7 @@ def make_model(
         head = softmax(logits, 1.0)
         neighbours = None
         if recipe.retrieve:
-            neighbours = _build_store(
-                folder, encoder, task, fingerprint, knowledge.of(recipe.origins), keys, config
-            )
+            neighbours = _build_store(folder, encoder, task, fingerprint, recipe.stored(knowledge), keys, config)
             _carry_over(carried, folder, encoder, task)
     choice, mixed = _choose(config, head, gold, neighbours)
     temperature = choose_calibration(mixed, gold)
@@ -169,7 +171,7 @@ def make_model(
             "ece_before": expected_calibration_error(mixed, gold),
             "ece": expected_calibration_error(calibrated, gold),
         },
-        "entries": 0 if neighbours is None else len(knowledge.of(recipe.origins)),
+        "entries": 0 if neighbours is None else len(recipe.stored(knowledge)),
         "bytes": {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()},
     }
 

@@ -145,7 +145,7 @@ def _stages(run: Run, data: TaskData) -> list[Stage]:
 
     def knowledge(folder: Path) -> dict[str, Any]:
         parts = root / "samples", root / "annotator"
-        return make_knowledge(run.llm, run.data, *parts, config.filters, folder, run.reporter)
+        return make_knowledge(run.llm, run.data, *parts, config.filters, config.augmentation, folder, run.reporter)
 
     def student(folder: Path) -> dict[str, Any]:
         size = run.llm_size["parameters"]
@@ -174,7 +174,12 @@ def _stages(run: Run, data: TaskData) -> list[Stage]:
         Stage("prompt", ("task",), {**shared, **config.prompt.model_dump()}, prompt),
         Stage("samples", ("task", "prompt"), {**shared, **config.sampling.model_dump()}, samples),
         Stage("annotator", ("task",), {**shared, **config.annotator.model_dump()}, annotator),
-        Stage("knowledge", ("task", "samples", "annotator"), {**shared, **config.filters.model_dump()}, knowledge),
+        Stage(
+            "knowledge",
+            ("task", "samples", "annotator"),
+            {**shared, **config.filters.model_dump(), "augmentation": config.augmentation.model_dump()},
+            knowledge,
+        ),
         Stage(
             "student",
             ("task", "annotator", "knowledge"),

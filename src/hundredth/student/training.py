@@ -29,7 +29,7 @@ class StudentConfig(BaseModel):
     pooling: Pooling = Field("mean", description="how token states become one embedding")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the classifier")
     max_length: int = Field(128, ge=8, description="most tokens of a text")
-    epochs: int = Field(8, ge=1, description="passes over the texts")
+    epochs: int = Field(4, ge=1, description="passes over the texts")
     min_steps: int = Field(600, ge=1, description="at least this many steps, however few texts there are")
     batch_size: int = Field(32, ge=4, description="texts a step")
     gold_share: float = Field(0.25, gt=0, le=1, description="share of a batch that has gold labels")
