@@ -20,6 +20,7 @@ import typer
 
 from hundredth import console
 from hundredth.console import plain_errors
+from hundredth.encoder_commands import app as encoder_app
 from hundredth.errors import UserError
 from hundredth.files import read_json
 
@@ -31,6 +32,7 @@ _CHUNK = 256  # texts predicted at a time: the first answers come soon, and a fi
 _HUB_TIMEOUT = 2.0  # seconds, for each of the hub's addresses
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app.add_typer(encoder_app, name="encoder")
 
 
 def main() -> None:

@@ -82,7 +82,7 @@ class Knowledge:
             np.array([row["label"] for row in rows], dtype=np.int64),
             arrays["soft_labels"],
             arrays["embeddings"].astype(np.float32),
-            np.array([row["augmented"] for row in rows], dtype=np.bool_),
+            np.array([row.get("augmented", False) for row in rows], dtype=np.bool_),
         )
 
 

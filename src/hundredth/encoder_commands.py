@@ -1,0 +1,190 @@
+"""The commands of `hundredth encoder`: training sentence encoders by ranking, and evaluating them.
+
+What is heavy is imported inside the commands, as in `hundredth.cli`.
+"""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hundredth.console import plain_errors
+from hundredth.files import read_json
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train and evaluate sentence encoders.")
+
+
+@app.command()
+def train(
+    corpus: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CORPUS...", help="Sentences: .txt or .txt.gz (one a line), .parquet, or a dataset."
+        ),
+    ],
+    base: Annotated[
+        str, typer.Option(help="Encoder or LLM to start from: folder, package:PACKAGE/PATH, or hub name.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write the encoder to.")],
+    teacher: Annotated[
+        list[str] | None, typer.Option(help="Encoder whose rankings to learn, or a .npy of embeddings; any number.")
+    ] = None,
+    weight: Annotated[
+        list[float] | None,
+        typer.Option(help="Weight of each teacher, in their order, with sum 1; alike by default."),
+    ] = None,
+    dev: Annotated[
+        Path | None, typer.Option(help="Scored pairs to choose the best step by: .csv, .tsv or .jsonl.")
+    ] = None,
+    senteval: Annotated[
+        Path | None, typer.Option(help="Folder in SentEval's layout: choose the best step by STS-B's dev pairs.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="rankcse, listnet or listmle; without teachers simcse or consistency.")
+    ] = "rankcse",
+    column: Annotated[str | None, typer.Option(help="Column of the sentences in .parquet and datasets.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Sentences a step, over all processes.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the corpus.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps, in place of --epochs.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak rate; chosen by the encoder's width.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the order, the dropout and the held-out sentences.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps the teachers' embeddings.")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for torch's own choice.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what came out as one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing of the progress.")] = False,
+) -> None:
+    """Train a sentence encoder that ranks sentences as its teachers do (RankCSE), from sentences without labels.
+
+    \b
+    hundredth encoder train sentences.txt.gz --base bert-base-uncased \\
+        --teacher all-MiniLM-L6-v2 --teacher all-mpnet-base-v2 --weight 0.4 --weight 0.6 --out runs/encoder
+    hundredth encoder train sentences.txt --base models/bert-tiny --method simcse --out runs/simcse
+    hundredth encoder train wiki.parquet --base ... --teacher ... --senteval senteval --out runs/encoder \\
+        --set pooling=cls --set projection=mlp
+    torchrun --nproc-per-node 2 -m hundredth encoder train ... --out runs/encoder
+
+    A training that was stopped goes on with the same command. The best step is chosen by --dev or --senteval, else
+    by how the encoder ranks held-out sentences beside the teachers; without teachers the last step is taken.
+    """
+    with plain_errors(out, resumable=True):
+        import torch
+
+        from hundredth.pipeline.encoder import development_pairs
+        from hundredth.pipeline.progress import Reporter
+        from hundredth.ranking.config import make_training_config
+        from hundredth.ranking.training import this_process, train_encoder
+        from hundredth.ranking.workplace import RECORD
+
+        values = {
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "steps": steps,
+            "learning_rate": learning_rate,
+            "seed": seed,
+        }
+        if threads:
+            torch.set_num_threads(threads)
+        train_encoder(
+            base,
+            corpus,
+            out,
+            teachers=teacher or (),
+            weights=weight or None,
+            config=make_training_config(method, values, settings or ()),
+            dev=development_pairs(dev, senteval),
+            column=column,
+            cache=cache,
+            reporter=Reporter(quiet),
+        )
+        processes = this_process()
+        if processes.is_main_process:
+            result = read_json(out / RECORD)["result"]
+            typer.echo(json.dumps({"encoder": str(out), **result}) if as_json else _trained(out, result))
+        processes.destroy_process_group()
+
+
+@app.command()
+def evaluate(
+    encoders: Annotated[
+        list[str], typer.Argument(metavar="ENCODER", help="Folder, package:PACKAGE/PATH, or hub name.")
+    ],
+    data: Annotated[Path, typer.Option(help="Folder in SentEval's layout.")],
+    tasks: Annotated[
+        str,
+        typer.Option(help="Tasks or groups of them (sts, transfer, geometry), with commas; all: those in DATA."),
+    ] = "all",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for results.json and plots; a stopped evaluation goes on there.")
+    ] = None,
+    pooling: Annotated[
+        str | None,
+        typer.Option(help="cls, mean or last: reads an encoder that is no SentenceTransformer in this way."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds; SentEval's own by default.")] = 1111,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for all.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing of the progress.")] = False,
+) -> None:
+    """Measure sentence encoders side by side: STS, SentEval's transfer tasks, alignment and uniformity.
+
+    \b
+    hundredth encoder evaluate runs/encoder --data senteval
+    hundredth encoder evaluate runs/encoder all-MiniLM-L6-v2 --data senteval --tasks sts --out runs/sts
+    hundredth encoder evaluate bert-base-uncased --pooling mean --data senteval --tasks stsb,mr,trec
+
+    STS12 to STS16, STS-B, SICK-R: Spearman of the cosines, all subsets of a task together. MR, CR, SUBJ, MPQA,
+    SST-2, TREC, MRPC: accuracy of a logistic regression on the frozen embeddings.
+    """
+    with plain_errors(out, resumable=out is not None):
+        from rich.console import Console
+
+        from hundredth.evaluation.encoders.encoder import encoder_labels
+        from hundredth.evaluation.encoders.evaluate import RESULTS, evaluate_encoders
+        from hundredth.evaluation.encoders.plots import write_plots
+        from hundredth.evaluation.encoders.table import encoder_tables
+        from hundredth.pipeline.progress import Reporter
+        from hundredth.pipeline.transfer import threads as torch_threads
+
+        named = dict(zip(encoder_labels(encoders), encoders, strict=True))
+        wanted = [name.strip() for name in tasks.split(",") if name.strip()]
+        with torch_threads(threads):
+            evaluation = evaluate_encoders(
+                named, data, wanted, out=out, pooling=pooling, seed=seed, reporter=Reporter(quiet)
+            )
+        written = [out / RESULTS, *write_plots(evaluation, out)] if out is not None else []
+        if as_json:
+            found = {"encoders": named, **evaluation.to_dict(), "files": [str(path) for path in written]}
+            typer.echo(json.dumps(found, ensure_ascii=False))
+            return
+        console = Console(width=None if sys.stdout.isatty() else 160)
+        for table in encoder_tables(evaluation):
+            console.print(table, "")
+        for path in written:
+            typer.echo(f"written  {path}")
+
+
+def _trained(out: Path, result: dict[str, Any]) -> str:
+    """Say what came out of a training, and what to do with it next."""
+    chosen = result["chosen_by"]
+    if chosen is None:
+        score = "not measured: the weights are those of the last step"
+    else:
+        name = chosen["metric"].replace("_", " ")
+        score = f"{name} {chosen['best']:.2f} at step {chosen['step']:,}, {chosen['start']:.2f} before training"
+    return "\n".join(
+        [
+            f"encoder   {out}",
+            f"score     {score}",
+            f"trained   {result['steps']:,} steps on {result['corpus']['sentences']:,} sentences",
+            "next",
+            f"  hundredth encoder evaluate {shlex.quote(str(out))} --data SENTEVAL",
+        ]
+    )

@@ -1,0 +1,71 @@
+"""What an encoder was trained from, as JSON: what tells one training from another, and what its card says."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, IterableDataset
+from sentence_transformers import SentenceTransformer
+
+from hundredth.files import fingerprint
+from hundredth.models import model_stamp
+from hundredth.ranking.base import Base, weights_fingerprint
+from hundredth.ranking.config import EncoderTrainingConfig
+from hundredth.ranking.corpus import Corpus
+from hundredth.ranking.pairs import ScoredPairs
+from hundredth.ranking.teacher_models import HFTeacher, TeacherSpec
+
+
+def training_settings(
+    base: Base,
+    corpus: Corpus,
+    column: str | None,
+    teachers: Sequence[TeacherSpec],
+    weights: Sequence[float] | None,
+    dev: ScoredPairs | None,
+    config: EncoderTrainingConfig,
+    processes: int,
+) -> dict[str, Any]:
+    """Return all that decides the result of a training: a stopped one goes on only where none of it has changed.
+
+    Models and files are told apart by the sizes and the ends of their files, models in memory by their weights.
+    """
+    return {
+        "base": name_of(base),
+        "base_weights": _stamp(base),
+        "corpus": _corpus_stamp(corpus),
+        "column": column,
+        "teachers": [name_of(teacher) for teacher in teachers],
+        "teacher_weights": [_stamp(teacher) for teacher in teachers],
+        "weights": None if weights is None else [float(weight) for weight in weights],
+        "dev": None if dev is None else fingerprint([dev.first, dev.second, dev.scores.tolist()]),
+        "processes": processes,
+        "config": config.model_dump(),
+    }
+
+
+def name_of(one: Base | TeacherSpec) -> str:
+    """Return the name by which a model is shown."""
+    if isinstance(one, str | Path):
+        return str(one)
+    if isinstance(one, HFTeacher):
+        return one.name
+    return getattr(one, "__name__", type(one).__name__)
+
+
+def _stamp(one: Base | TeacherSpec) -> str | None:
+    """Return what tells whether a model has changed; None for a function, of which nothing tells."""
+    if isinstance(one, SentenceTransformer):
+        return weights_fingerprint(one)
+    if isinstance(one, HFTeacher):
+        return fingerprint([model_stamp(one.name), one.pooling, one.prompt, one.max_length])
+    return fingerprint(model_stamp(str(one))) if isinstance(one, str | Path) else None
+
+
+def _corpus_stamp(corpus: Corpus) -> str | None:
+    if isinstance(corpus, Dataset):
+        return str(corpus._fingerprint)
+    if isinstance(corpus, IterableDataset):
+        return None
+    files = [corpus] if isinstance(corpus, str | Path) else list(corpus)
+    return fingerprint([model_stamp(str(one)) for one in files])

@@ -1,0 +1,274 @@
+"""Training an encoder by RankCSE: a corpus and teachers in, a plain SentenceTransformer folder out."""
+
+import platform
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+
+from hundredth.errors import UserError
+from hundredth.files import read_json, write_json, write_text
+from hundredth.models import quiet_transformers
+from hundredth.ranking.base import Base, plain_attention
+from hundredth.ranking.bucketing import LengthBuckets
+from hundredth.ranking.card import encoder_card
+from hundredth.ranking.checkpoint import Best, last_checkpoint, remove_halves
+from hundredth.ranking.config import EncoderTrainingConfig
+from hundredth.ranking.corpus import Corpus
+from hundredth.ranking.loss import RankCSELoss
+from hundredth.ranking.pairs import ScoredPairs
+from hundredth.ranking.preparation import Prepared, prepare
+from hundredth.ranking.provenance import training_settings
+from hundredth.ranking.reporting import Reporter, Silent
+from hundredth.ranking.teacher_models import TeacherSpec, fast_dtype
+from hundredth.ranking.trainer import EncoderTrainer, KeepBest, ShowProgress, StopWhenAsked, TrainingRows
+from hundredth.ranking.workplace import Workplace
+
+_PACKAGES = ("hundredth", "sentence-transformers", "transformers", "torch")
+_PAPER_RATE, _PAPER_WIDTH = 3e-5, 768
+_DIVERGED = "the training diverged, its weights are NaN or infinite: lower learning_rate, with another folder"
+
+
+def train_encoder(
+    base: Base,
+    corpus: Corpus,
+    out: str | Path,
+    *,
+    teachers: Sequence[TeacherSpec] = (),
+    weights: Sequence[float] | None = None,
+    config: EncoderTrainingConfig | None = None,
+    dev: ScoredPairs | None = None,
+    column: str | None = None,
+    cache: str | Path | None = None,
+    reporter: Reporter | None = None,
+) -> SentenceTransformer:
+    """Train an encoder on the sentences of `corpus` and write it to `out`, a plain SentenceTransformer folder.
+
+    A training that was stopped or killed at any moment goes on where it was when it is called again with the same
+    arguments, and ends in the same weights on the same machine; one that has come to its end is loaded.
+    Under torchrun or `accelerate launch` the processes share every batch, whose lists are those of all of them.
+
+    Args:
+        base: a SentenceTransformer, which is trained in place, or the name of an encoder or decoder LLM: a folder,
+            `package:PACKAGE/PATH`, a hub name.
+        corpus: .txt, .gz or .parquet files, a dataset, or the name of one: see `import_corpus`.
+        out: the folder of the encoder, with its model card and `training.json`.
+        teachers: whose rankings to learn, as for `TeacherRankings`.
+        weights: alpha of each teacher; None: all alike.
+        config: all other settings; None: the defaults.
+        dev: scored pairs by which the best step is chosen; None: by agreement with the teachers on held-out
+            sentences, and without teachers the last step is taken.
+        column: the column of the sentences in Parquet and datasets; None: the first one of texts.
+        cache: the folder of the teachers' embeddings; None: in the user's cache.
+        reporter: told of the progress.
+
+    Raises:
+        UserError: an input does not fit, `out` holds something else, or a training of `out` with other settings
+            has been stopped.
+        KeyboardInterrupt: stopped by Ctrl-C, after the state of the last step was saved.
+    """
+    config = config or EncoderTrainingConfig()
+    _check_teachers(teachers, config)
+    processes = this_process()
+    if config.batch_size % processes.num_processes:
+        raise UserError(
+            f"batch_size is {config.batch_size}, which {processes.num_processes} processes cannot share evenly"
+        )
+    said = reporter if reporter is not None and processes.is_main_process else Silent()
+    settings = training_settings(base, corpus, column, teachers, weights, dev, config, processes.num_processes)
+    place = Workplace(Path(out), settings)
+    if place.finished() is not None:
+        said.say(f"{place.out} is already trained with these settings")
+        with quiet_transformers():
+            return SentenceTransformer(str(place.out))
+    with place.claimed(processes.is_main_process, processes.wait_for_everyone) as prepared:
+        training = prepare(base, corpus, teachers, weights, config, dev, column, cache, place.folder, said)
+        prepared()
+        result = _train(training, config, place, processes, said)
+        if processes.is_main_process:
+            _publish(training, place, result)
+    processes.wait_for_everyone()
+    return training.model
+
+
+def this_process() -> PartialState:
+    """Return which of the processes that train together this is, after joining them."""
+    return PartialState(cpu=not torch.accelerator.is_available())
+
+
+def _train(
+    training: Prepared,
+    config: EncoderTrainingConfig,
+    place: Workplace,
+    processes: PartialState,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    started = time.monotonic()
+    model = training.model
+    per_pass = len(training.rows) // config.batch_size
+    steps = config.steps or config.epochs * per_pass
+    width = int(model.get_embedding_dimension() or _PAPER_WIDTH)
+    rate = config.learning_rate or _PAPER_RATE * _PAPER_WIDTH / width
+    half, precision = _precision(config, model.device)
+    torch.manual_seed(config.seed)
+    loss = RankCSELoss(
+        model,
+        training.rankings,
+        listwise=config.listwise if training.rankings is not None else None,
+        **config.loss_options(),
+    )
+    batches = LengthBuckets(
+        training.tokens.lengths[training.rows],
+        config.batch_size,
+        steps,
+        config.seed,
+        processes.process_index,
+        processes.num_processes,
+    )
+    best = Best(place.folder)
+    stop = StopWhenAsked()
+    start = _start_score(training, place.folder) if processes.is_main_process else None
+    reporter.say(f"  {steps:,} steps of {config.batch_size} sentences, learning rate {rate:.3g}, {precision}")
+    with reporter.bar("training") as progress, stop.listening(), quiet_transformers(), plain_attention(model):
+        callbacks = [stop, ShowProgress(progress)]
+        if training.evaluator is not None:
+            callbacks.append(KeepBest(best, training.evaluator.name))
+        trainer = EncoderTrainer(
+            model,
+            _arguments(config, place.folder, steps, rate, half, processes, training.evaluator is not None),
+            loss,
+            TrainingRows(training.tokens, training.tokenizer, training.rows, training.labels),
+            batches,
+            training.evaluator,
+            callbacks,
+        )
+        if processes.is_main_process:
+            remove_halves(place.folder)
+        processes.wait_for_everyone()
+        checkpoint = last_checkpoint(place.folder)
+        if checkpoint is not None:
+            reporter.say(f"  going on from step {checkpoint.name.rpartition('-')[2]}")
+        # The Trainer has given all processes the same seed, and with it the same dropout.
+        torch.manual_seed(config.seed + processes.process_index)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        # accelerate leaves a forward behind that computes in half precision.
+        trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
+    if stop.asked and trainer.state.global_step < steps:
+        raise KeyboardInterrupt
+    chosen = None
+    if training.evaluator is not None:
+        processes.wait_for_everyone()
+        if best.step is None:
+            raise UserError(_DIVERGED)
+        best.load(model)
+        key = f"eval_{training.evaluator.name}"
+        chosen = {
+            "metric": training.evaluator.name,
+            "count": training.judged,
+            "start": start,
+            "best": best.score,
+            "step": best.step,
+            "last": next(entry[key] for entry in reversed(trainer.state.log_history) if key in entry),
+        }
+    processes.wait_for_everyone()
+    if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
+        raise UserError(_DIVERGED)
+    return {
+        "corpus": training.counts.to_dict(),
+        "steps": steps,
+        "learning_rate": rate,
+        "precision": precision,
+        "chosen_by": chosen,
+        "duplicates": loss.duplicates,
+        "seconds": round(time.monotonic() - started, 1),
+        "width": width,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "versions": {**{name: version(name) for name in _PACKAGES}, "python": platform.python_version()},
+        "history": [_plain(entry) for entry in trainer.state.log_history if "step" in entry],
+    }
+
+
+def _publish(training: Prepared, place: Workplace, result: dict[str, Any]) -> None:
+    folder = place.folder / "model"
+    training.model.eval()
+    with quiet_transformers():
+        training.model.save_pretrained(str(folder), create_model_card=False)
+    write_text(folder / "README.md", encoder_card(place.out.absolute().name, place.settings, result))
+    place.publish(folder, result)
+
+
+def _start_score(training: Prepared, folder: Path) -> float | None:
+    if training.evaluator is None:
+        return None
+    path = folder / "start.json"
+    if not path.exists():
+        write_json(path, training.evaluator(training.model))
+    return float(read_json(path)[training.evaluator.name])
+
+
+def _arguments(
+    config: EncoderTrainingConfig,
+    folder: Path,
+    steps: int,
+    rate: float,
+    half: bool,
+    processes: PartialState,
+    evaluate: bool,
+) -> SentenceTransformerTrainingArguments:
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=config.batch_size // processes.num_processes,
+        learning_rate=rate,
+        lr_scheduler_type="linear",
+        warmup_steps=round(config.warmup * steps),
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_gradient,
+        bf16=half,
+        seed=config.seed,
+        eval_strategy="steps" if evaluate else "no",
+        eval_steps=config.evaluate_every if evaluate else None,
+        save_strategy="steps",
+        save_steps=config.checkpoint_every,
+        logging_steps=min(50, config.evaluate_every),
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_drop_last=True,
+        use_cpu=processes.device.type == "cpu",
+    )
+    # Several GPUs in one process would cut the lists up: torchrun gives each GPU a process, and joins them.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def _precision(config: EncoderTrainingConfig, device: torch.device) -> tuple[bool, str]:
+    """Return whether to compute in bfloat16, and the reason in words; weights and losses stay in float32."""
+    if config.precision != "auto":
+        return config.precision == "bf16", f"{config.precision}, as set"
+    half = fast_dtype(device) == torch.bfloat16
+    kind = "GPU" if device.type == "cuda" else device.type.upper()
+    return half, f"bf16, which this {kind} is faster in" if half else f"float32: no faster bf16 on this {kind}"
+
+
+def _check_teachers(teachers: Sequence[TeacherSpec], config: EncoderTrainingConfig) -> None:
+    if config.ranking_weight and not teachers:
+        raise UserError(
+            "no teacher is named, whose rankings are to be learnt: name one or more, or set ranking_weight to 0 "
+            "(the methods 'simcse' and 'consistency' do)"
+        )
+    if teachers and not config.ranking_weight:
+        raise UserError(
+            f"{len(teachers)} teachers are named, but ranking_weight is 0 (the methods 'simcse' and 'consistency' "
+            "have none): leave them out, or choose another method"
+        )
+
+
+def _plain(entry: dict[str, Any]) -> dict[str, float]:
+    """Return a line of the Trainer's log without what it measured of its own speed."""
+    own = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "epoch")
+    return {name: value for name, value in entry.items() if name not in own}

@@ -1,0 +1,49 @@
+"""Two processes train what one would, under torchrun and with gloo."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_bases import bag_teacher, sentences, text_file
+
+_COMMAND = [
+    *("--batch-size", "16", "--steps", "4", "--learning-rate", "0.01", "--quiet", "--json", "--seed", "1"),
+    *("--set", "dropout=0", "--set", "precision=float32", "--set", "projection=mlp", "--set", "held_out=20"),
+]
+
+
+def run(*command: str) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", *command], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_would(tiny_encoder: Path, tmp_path: Path) -> None:
+    """Silent otherwise: shorter lists, or gradients too large by the number of processes."""
+    corpus = text_file(tmp_path / "corpus.txt", 150)
+    teacher = tmp_path / "teacher.npy"
+    np.save(teacher, bag_teacher(sentences(150)))
+    options = ["encoder", "train", str(corpus), "--base", str(tiny_encoder), "--teacher", str(teacher), *_COMMAND]
+    run("hundredth", *options, "--out", str(tmp_path / "one"))
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "hundredth"]
+    printed = run(*launcher, *options, "--out", str(tmp_path / "two"))
+    [line] = [line for line in printed.splitlines() if line.startswith("{")]
+    assert json.loads(line)["steps"] == 4
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    start = load_file(tiny_encoder / "model.safetensors")
+    word = "embeddings.word_embeddings.weight"
+    assert float((one[word] - start[word]).abs().max()) > 1e-3
+    # Where a gradient is nothing but rounding errors, Adam makes steps of full length of it.
+    used = [name for name in one if not name.endswith("key.bias")]
+    differences = torch.cat([(one[name] - two[name]).abs().flatten() for name in used])
+    assert float(differences.quantile(0.99)) < 1e-4
