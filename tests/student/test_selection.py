@@ -69,6 +69,21 @@ def test_neighbours_that_are_right_but_flatten_the_mixture_are_used() -> None:
     assert choice.accuracy > np.mean(guessed == gold)
 
 
+@pytest.mark.parametrize(("better", "trusted"), [(3, False), (30, True)])
+def test_a_store_that_is_better_by_chance_alone_is_not_trusted(better: int, trusted: bool) -> None:
+    """Neighbours that know `better` of 40 texts that the head does not, and miss two that it knows."""
+    _, gold, similarities, _ = scene()
+    wrong, texts = (gold + 1) % 3, np.arange(40)
+    head = one_hot(np.where(texts < better, wrong, gold), 3)
+    said = np.where((texts >= better) & (texts < better + 2), wrong, gold)
+    soft = one_hot(np.repeat(said[:, None], 8, axis=1), 3)
+    grid = RetrievalGrid(k=(3,), weight=(0.0, 1.0), preferred=0.0)
+    choice = choose_retrieval(head, gold, similarities, soft, grid)
+    likeliest = max(choice.table, key=lambda trial: trial.log_likelihood)
+    assert likeliest.weight > 0
+    assert (choice.weight > 0) is trusted
+
+
 def test_only_the_nearest_are_asked_when_the_far_ones_mislead() -> None:
     _, gold, similarities, head = scene()
     labels = np.repeat(gold[:, None], 8, axis=1)
@@ -104,12 +119,13 @@ def test_the_table_holds_every_setting_with_the_served_formulas() -> None:
     assert choice.score == max(trial.log_likelihood for trial in choice.table)
 
 
-def test_where_the_score_is_equal_the_smaller_weight_wins() -> None:
+def test_where_the_score_is_equal_the_weight_nearest_the_preferred_one_wins() -> None:
     _, gold, similarities, _ = scene()
     head = one_hot(gold, 3)
     soft = np.repeat(head[:, None], 8, axis=1)
-    choice = choose_retrieval(head, gold, similarities, soft, GRID)
-    assert choice.weight == 0.0
+    for preferred, weight in ((0.0, 0.0), (0.3, 0.5), (0.9, 1.0)):
+        grid = GRID.model_copy(update={"preferred": preferred})
+        assert choose_retrieval(head, gold, similarities, soft, grid).weight == weight
 
 
 def test_a_store_with_fewer_entries_than_some_k_limits_k() -> None:
@@ -126,7 +142,6 @@ def test_missing_neighbours_leave_the_head_alone() -> None:
     head = one_hot(gold, 3)
     choice = choose_retrieval(head, gold, np.full_like(similarities, -np.inf), np.zeros((40, 8, 3)), GRID)
     assert all(trial.log_likelihood == pytest.approx(choice.score) for trial in choice.table)
-    assert choice.weight == 0.0
 
 
 def test_one_label_without_any_chance_does_not_decide_alone() -> None:

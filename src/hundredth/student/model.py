@@ -27,7 +27,7 @@ from transformers import (
 
 from hundredth.errors import UserError
 from hundredth.files import atomic_path, read_json, write_json, write_text
-from hundredth.models import quiet_transformers, resolve_model
+from hundredth.models import check_complete, quiet_transformers, resolve_model
 
 Pooling = Literal["mean", "cls"]
 
@@ -148,12 +148,7 @@ def load_student(
         _check_encoder(name_or_path, config)
         tokenizer = _from_pretrained(AutoTokenizer, source)
         encoder, report = _from_pretrained(AutoModel, source, output_loading_info=True, dtype=torch.float32)
-    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
-    if missing:
-        raise UserError(
-            f"student {name_or_path!r}: {len(missing)} weights of the encoder are not in its checkpoint "
-            f"(the first is {missing[0]!r}); they would be random: use a complete checkpoint"
-        )
+    check_complete(f"student {name_or_path!r}", report)
     if not isinstance(tokenizer, PreTrainedTokenizerFast) or tokenizer.pad_token_id is None:
         raise UserError(
             f"student {name_or_path!r}: its tokenizer, a {type(tokenizer).__name__}, has no tokenizer.json "

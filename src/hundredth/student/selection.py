@@ -1,10 +1,12 @@
 """Choosing how much the student trusts its neighbours, and how sure it may be (METHODS section 2, step 6).
 
-K, t and lambda, then the calibration temperature, are chosen on texts with gold labels: the development data
-and, since that is a few dozen texts, the training texts as well, each with its own entry left out of its
-neighbours by the caller. The formulas are those of `hundredth.store.retrieval`, which serve later on.
+K, t and lambda, then the calibration temperature, are chosen on texts with gold labels that are not in the store.
+These are a few dozen, which cannot tell a good weight from a slightly better one. So what differs from the best by
+less than one standard error counts as equal (Breiman et al. 1984), and of equals the weight nearest a preferred
+one is taken: a store that does no harm is used, as knowledge that is added or corrected later needs it. The
+formulas are those of `hundredth.store.retrieval`, which serve later on.
 
-Letters of the shapes: N texts, K neighbours, C classes.
+Letters of the shapes: N texts, K neighbours, C classes, T settings tried.
 """
 
 import math
@@ -25,7 +27,7 @@ Ints = NDArray[np.integer[Any]]
 
 # A label that a model gives no chance at all must not outweigh every other text of a small development set.
 _FLOOR = 1e-6
-# Two settings whose mean log-likelihoods differ by less are equal: the one that leans less on the store wins.
+# Log-likelihoods that differ by less are equal, whatever the rounding.
 _EQUAL = 1e-9
 _LOWEST_TEMPERATURE, _HIGHEST_TEMPERATURE = 0.05, 20.0
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -46,6 +48,13 @@ class RetrievalGrid(BaseModel):
         default=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
         min_length=1,
         description="weights lambda of the neighbours' prediction, 0 (the head alone) among them",
+    )
+
+    preferred: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="the weight nearest to this is taken of those that dev does not tell from the best",
     )
 
     @field_validator("k")
@@ -87,8 +96,8 @@ class RetrievalTrial:
 class RetrievalChoice:
     """The setting chosen, and all those tried. `score` is its mean log-likelihood.
 
-    A `weight` of 0 means that the neighbours did not help: the head alone was at least as good, and `k` and
-    `temperature` are those of the best setting that uses the store.
+    A `weight` of 0 means that the neighbours did harm: the head alone was better, and `k` and `temperature` are
+    those of the best setting that uses the store.
     """
 
     k: int
@@ -110,7 +119,9 @@ def choose_retrieval(
 
     The log-likelihood is steadier than the accuracy on a few dozen texts. Without the calibration that every
     mixture is served with, it would judge how sharp a mixture is more than how right: neighbours make it
-    flatter. Where it is equal, the smaller weight wins, then the larger accuracy, then the smaller K.
+    flatter. Of the settings that are not worse than the likeliest by more than one standard error, those with
+    the weight nearest `grid.preferred` are taken, and of these the likeliest, then the most accurate, then the
+    smallest K.
 
     Args:
         head_probs: the classifier's probabilities, (N, C).
@@ -136,15 +147,17 @@ def choose_retrieval(
     if not ks:
         raise UserError(f"every K of {grid.k} is above the {most} neighbours there are: try a smaller K")
     table: list[RetrievalTrial] = []
+    of_texts: list[Doubles] = []
     for k, temperature in product(ks, sorted(set(grid.temperature))):
         weights = neighbour_weights(similarities[:, :k], temperature)
         retrieved = neighbour_distribution(weights, soft_labels[:, :k])
         for weight in sorted(set(grid.weight)):
             mixed = mix(head_probs, retrieved, weight)
             served = calibrate(mixed, choose_calibration(mixed, gold))
-            likelihood = _log_likelihood(served, gold)
-            table.append(RetrievalTrial(k, temperature, weight, likelihood, _accuracy(served, gold)))
-    best = _best(table)
+            likelihoods = _log_likelihoods(served, gold)
+            of_texts.append(likelihoods)
+            table.append(RetrievalTrial(k, temperature, weight, float(likelihoods.mean()), _accuracy(served, gold)))
+    best = _best(_not_worse(table, np.stack(of_texts), grid.preferred))
     # The head alone scores the same with every K and t: keep those that serve a user who turns lambda up.
     setting = best if best.weight > 0 else _best([trial for trial in table if trial.weight > 0] or [best])
     return RetrievalChoice(setting.k, setting.temperature, best.weight, best.log_likelihood, best.accuracy, table)
@@ -218,13 +231,28 @@ def _check(probabilities: Floats, gold: Ints) -> None:
         raise UserError("the student's probabilities are not finite: its training has failed")
 
 
-def _log_likelihood(probabilities: Doubles, gold: Ints) -> float:
+def _log_likelihoods(probabilities: Doubles, gold: Ints) -> Doubles:
     chosen = probabilities[np.arange(len(gold)), gold]
-    return float(np.mean(np.log(np.maximum(chosen, _FLOOR))))
+    out: Doubles = np.log(np.maximum(chosen, _FLOOR))
+    return out
 
 
 def _accuracy(probabilities: Doubles, gold: Ints) -> float:
     return float(np.mean(probabilities.argmax(axis=1) == gold))
+
+
+def _not_worse(table: list[RetrievalTrial], of_texts: Doubles, preferred: float) -> list[RetrievalTrial]:
+    """Return the trials of one weight, the nearest to `preferred` that is within one error of the likeliest.
+
+    `of_texts` is the log-likelihood of each trial on each text, (T, N). The error is that of the difference, text
+    by text, which is far smaller than that of either mean.
+    """
+    behind = of_texts[of_texts.mean(axis=1).argmax()] - of_texts
+    texts = behind.shape[1]
+    error = behind.std(axis=1, ddof=1) / math.sqrt(texts) if texts > 1 else np.zeros(len(behind))
+    near = [trial for trial, ok in zip(table, behind.mean(axis=1) <= error + _EQUAL, strict=True) if ok]
+    weight = min((trial.weight for trial in near), key=lambda one: (round(abs(one - preferred), 9), one))
+    return [trial for trial in near if trial.weight == weight]
 
 
 def _best(table: list[RetrievalTrial]) -> RetrievalTrial:
