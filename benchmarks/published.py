@@ -147,7 +147,7 @@ def sampling_table(results: Results) -> str:
         for system in results.systems(task):
             rates = results.rows.get((task, system, "tokens_per_s"), [])
             times = results.rows.get((task, system, "times_generate"), [])
-            rows.append([f"`{system}`", str(len(rates)), _spread(rates, "{:.0f}"), _spread(times, "{:.2f}")])
+            rows.append([f"`{system}`", str(len(rates)), spread(rates, "{:.0f}"), spread(times, "{:.2f}")])
     heads = ["system", "turns", "tokens/s", "times `generate`"]
     return f"{table(heads, rows)}\n\nMedian over the turns, lowest to highest in brackets. {results.source()}"
 
@@ -211,7 +211,8 @@ def _note(results: Results) -> str:
     return "\\* The LLM is less than a point above the student: there is no gap to close. "
 
 
-def _spread(values: Sequence[float], form: str) -> str:
+def spread(values: Sequence[float], form: str) -> str:
+    """Write the median, with the lowest and the highest in brackets where there are several."""
     if not values:
         return NONE
     low, middle, high = (form.format(value) for value in (min(values), statistics.median(values), max(values)))

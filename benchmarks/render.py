@@ -15,12 +15,14 @@ from typing import Literal, get_args, get_origin
 
 import pydantic_core
 from published import STUDENTS, Results, picture, sampling_table, table, transfer_summary, transfer_table
+from published_encoders import ablations_table, memory_table, ranking_table, speed_table
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from hundredth.evaluation.controls import SYSTEMS
 from hundredth.files import write_text
 from hundredth.pipeline.config import RunConfig
+from hundredth.ranking.config import EncoderTrainingConfig
 from hundredth.tasks.benchmarks import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
@@ -99,6 +101,7 @@ def render(root: Path) -> tuple[dict[str, str], list[str]]:
         **{name: transfer_table(found[name]) if name in found else None for name in STUDENTS},
         "transfer-picture": f"![Score of each system on each task]({PICTURE})" if found else None,
         "sampling": None if sampling is None else sampling_table(sampling),
+        **encoder_blocks(root),
         "systems": systems_table(),
         "benchmark-tasks": benchmarks_table(),
     }
@@ -153,6 +156,21 @@ def benchmarks_table() -> str:
         for name, one in BENCHMARKS.items()
     ]
     return table(["task", "fields", "labels", "score", "folder"], rows, left=5)
+
+
+def encoder_blocks(root: Path) -> dict[str, str | None]:
+    """Return what the page on sentence encoders takes from the results and from the code."""
+    ranking, ablations, speed = (
+        Results.read(root, name) for name in ("encoder-ranking", "encoder-ablations", "encoder-speed")
+    )
+    return {
+        "encoder-sts": None if ranking is None else ranking_table(ranking, "sts"),
+        "encoder-transfer": None if ranking is None else ranking_table(ranking, "transfer"),
+        "encoder-ablations": None if ablations is None else ablations_table(ablations),
+        "encoder-speed": None if speed is None else speed_table(speed),
+        "encoder-memory": None if speed is None else memory_table(speed),
+        "encoder-settings": _settings_table(list(EncoderTrainingConfig.model_fields.items())),
+    }
 
 
 def configuration() -> str:

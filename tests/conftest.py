@@ -227,3 +227,14 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def poolerless(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as many checkpoints are: without weights for the model's own pooler."""
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(tiny_encoder, tmp_path_factory.mktemp("poolerless") / "model")
+    weights = {k: v for k, v in load_file(folder / "model.safetensors").items() if "pooler" not in k}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder

@@ -6,15 +6,12 @@ What is heavy is imported inside the commands, so that `hundredth predict` runs 
 
 import io
 import json
-import socket
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import typer
 
@@ -25,11 +22,9 @@ from hundredth.errors import UserError
 from hundredth.files import read_json
 
 if TYPE_CHECKING:
-    from hundredth.pipeline.config import RunConfig
     from hundredth.runtime import Model
 
 _CHUNK = 256  # texts predicted at a time: the first answers come soon, and a file of any length is streamed
-_HUB_TIMEOUT = 2.0  # seconds, for each of the hub's addresses
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.add_typer(encoder_app, name="encoder")
@@ -145,12 +140,13 @@ def transfer(
                 "threads": threads,
             }
         )
+        from hundredth.hub import give_up_early_without_hub
         from hundredth.pipeline.config import make_config
         from hundredth.pipeline.progress import Reporter
         from hundredth.pipeline.transfer import transfer as run_transfer
 
         made = make_config(values, config, tuple(settings or ()), seed)
-        _give_up_early_without_hub(made)
+        give_up_early_without_hub([made.llm.name, made.base.name])
         run = run_transfer(made, out, Reporter(quiet))
         typer.echo(console.run_as_json(run) if as_json else console.run_as_text(run))
 
@@ -225,13 +221,14 @@ def evaluate(
         from hundredth.evaluation.controls import evaluate as run_evaluation
         from hundredth.evaluation.report import write_report
         from hundredth.evaluation.table import system_table
+        from hundredth.hub import give_up_early_without_hub
         from hundredth.pipeline.progress import Reporter
         from hundredth.pipeline.transfer import Run
         from hundredth.tasks import load_labelled
 
         reporter = Reporter(quiet)
         opened = Run.open(run, reporter)
-        _give_up_early_without_hub(opened.config)
+        give_up_early_without_hub([opened.config.llm.name, opened.config.base.name])
         notes: list[str] = []
         task, longest = opened.data.task, opened.config.task.max_characters
         examples = load_labelled(test, task, max_characters=longest, notes=notes) if test is not None else None
@@ -253,26 +250,6 @@ def evaluate(
             # Wide enough for every column where the output is no terminal, which has a width of its own.
             Console(width=None if sys.stdout.isatty() else 160).print(system_table(evaluation))
             typer.echo(f"report   {report}\nresults  {run / RESULTS}")
-
-
-def _give_up_early_without_hub(config: "RunConfig") -> None:
-    """Where a name needs the hub and nothing answers there, look into the local cache only.
-
-    The hub's client would try again for half a minute and more, for each file.
-    """
-    from huggingface_hub import constants
-
-    from hundredth.models import resolve_model
-
-    named = [name for name in (config.llm.name, config.base.name) if isinstance(resolve_model(name), str)]
-    hub = urlsplit(constants.ENDPOINT)
-    if not named or constants.HF_HUB_OFFLINE or getproxies().get(hub.scheme):
-        return
-    try:
-        port = hub.port or (80 if hub.scheme == "http" else 443)
-        socket.create_connection((hub.hostname or "", port), _HUB_TIMEOUT).close()
-    except OSError:
-        constants.HF_HUB_OFFLINE = True
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,8 @@ def train(
     corpus: Annotated[
         list[str],
         typer.Argument(
-            metavar="CORPUS...", help="Sentences: .txt or .txt.gz (one a line), .parquet, or a dataset."
+            metavar="CORPUS...",
+            help="Sentences: .txt or .txt.gz, one a line; .csv, .tsv, .jsonl, .parquet; datasets.",
         ),
     ],
     base: Annotated[
@@ -45,7 +46,10 @@ def train(
     method: Annotated[
         str, typer.Option(help="rankcse, listnet or listmle; without teachers simcse or consistency.")
     ] = "rankcse",
-    column: Annotated[str | None, typer.Option(help="Column of the sentences in .parquet and datasets.")] = None,
+    column: Annotated[str | None, typer.Option(help="Column of the sentences in tables and datasets.")] = None,
+    negatives: Annotated[
+        str | None, typer.Option(help="Column with a hard negative of each sentence; none by default.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Sentences a step, over all processes.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the corpus.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, in place of --epochs.")] = None,
@@ -69,12 +73,19 @@ def train(
     hundredth encoder train sentences.txt --base models/bert-tiny --method simcse --out runs/simcse
     hundredth encoder train wiki.parquet --base ... --teacher ... --senteval senteval --out runs/encoder \\
         --set pooling=cls --set projection=mlp
+    hundredth encoder train nli.tsv --base ... --method simcse --column premise --negatives contradiction --out ...
     torchrun --nproc-per-node 2 -m hundredth encoder train ... --out runs/encoder
 
     A training that was stopped goes on with the same command. The best step is chosen by --dev or --senteval, else
     by how the encoder ranks held-out sentences beside the teachers; without teachers the last step is taken.
     """
     with plain_errors(out, resumable=True):
+        from hundredth.hub import give_up_early_without_hub, names_dataset
+
+        # Before anything is imported that asks once whether there is a hub.
+        models = [base, *(one for one in teacher or () if not one.endswith(".npy"))]
+        give_up_early_without_hub([*models, *filter(names_dataset, corpus)])
+
         import torch
 
         from hundredth.pipeline.encoder import development_pairs
@@ -101,6 +112,7 @@ def train(
             config=make_training_config(method, values, settings or ()),
             dev=development_pairs(dev, senteval),
             column=column,
+            negatives=negatives,
             cache=cache,
             reporter=Reporter(quiet),
         )
@@ -144,6 +156,10 @@ def evaluate(
     SST-2, TREC, MRPC: accuracy of a logistic regression on the frozen embeddings.
     """
     with plain_errors(out, resumable=out is not None):
+        from hundredth.hub import give_up_early_without_hub
+
+        give_up_early_without_hub(encoders)
+
         from rich.console import Console
 
         from hundredth.evaluation.encoders.encoder import encoder_labels

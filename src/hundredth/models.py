@@ -4,8 +4,9 @@ import contextlib
 import hashlib
 import importlib.util
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from hundredth.errors import UserError
 
@@ -59,6 +60,23 @@ def _ends(path: Path) -> str:
         file.seek(max(0, path.stat().st_size - _STAMP_BYTES))
         digest.update(file.read())
     return digest.hexdigest()
+
+
+def check_complete(model: str, report: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint that lacks weights of its model: transformers makes them up at random.
+
+    `model` is what the message calls it, `report` what `from_pretrained(..., output_loading_info=True)` returns
+    beside the model. BERT's own head for pretraining, its pooler, may be missing: nothing here reads it.
+
+    Raises:
+        UserError: weights are missing.
+    """
+    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+    if missing:
+        raise UserError(
+            f"{model}: {len(missing)} of its weights are not in its checkpoint (the first is {missing[0]!r}); "
+            "they would be random: use a complete checkpoint"
+        )
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import json
 import shutil
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,18 +145,6 @@ def test_an_llm_that_is_none(
     assert_matches(r"LLM '.*wrong'", refused("transfer", tickets, *names, "--llm", wrong, "--out", out))
     # The same folder goes on with a right one.
     assert sorted(path.name for path in out.iterdir()) == [".lock", "run.yaml", "task"]
-
-
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A hub at a port of this machine where nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
-        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{taken.getsockname()[1]}")
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-            monkeypatch.delenv(name, raising=False)
-        yield
 
 
 @pytest.mark.parametrize("option", ["--llm", "--student"])

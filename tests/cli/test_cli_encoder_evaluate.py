@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from huggingface_hub import constants
 
 
 @pytest.fixture
@@ -61,7 +62,15 @@ def test_bad_options_are_refused_in_one_line(refused, tiny_encoder, data, option
 
 def test_what_is_no_encoder_and_no_data_is_refused(refused, tiny_encoder, data, tmp_path):
     assert "no such file or folder" in refused("encoder", "evaluate", tmp_path / "none", "--data", data, "--quiet")
-    assert "cannot load" in refused("encoder", "evaluate", data, "--data", data, "--pooling", "mean", "--quiet")
+    assert "cannot be loaded" in refused(
+        "encoder", "evaluate", data, "--data", data, "--pooling", "mean", "--quiet"
+    )
     assert "does not exist" in refused(
         "encoder", "evaluate", tiny_encoder, "--data", tmp_path / "nowhere", "--quiet"
     )
+
+
+def test_a_name_on_the_hub_without_a_network_is_said_at_once(refused, data, no_network):
+    said = refused("encoder", "evaluate", "nobody-has/this", "--data", data, "--quiet")
+    assert "'nobody-has/this' cannot be loaded" in said
+    assert constants.HF_HUB_OFFLINE

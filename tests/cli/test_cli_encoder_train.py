@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from sentence_transformers import SentenceTransformer
+
+from hundredth.hub import names_dataset
 
 WORDS = ["card", "money", "phone", "machine", "refund", "lost", "bank", "order", "stolen", "shop"]
 TEXTS = [f"{one} {two} {three}" for one in WORDS for two in WORDS for three in WORDS[:2]]
@@ -99,3 +102,21 @@ def test_what_is_refused(
 ) -> None:
     assert said in refused(*command, "--quiet", *options)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("option", ["--base", "--teacher"])
+def test_a_name_on_the_hub_without_a_network_is_said_at_once(
+    option: str, no_network: None, refused: Callable[..., str], command: tuple[object, ...]
+) -> None:
+    method = "simcse" if option == "--base" else "rankcse"
+    said = refused(*command, "--quiet", "--method", method, option, "nobody-has/this")
+    assert f"{option[2:]} 'nobody-has/this' cannot be loaded" in said
+    assert "needs a network" in said
+    # The hub's client alone would have tried again for half a minute.
+    assert constants.HF_HUB_OFFLINE
+
+
+def test_only_what_can_be_nothing_else_is_taken_for_a_dataset_on_the_hub(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    others = ["name", "folder/corpus.txt", "./owner/name", "/a", "~/a", "a/b/c", str(tmp_path / "here")]
+    assert [name for name in ["owner/name", *others] if names_dataset(name)] == ["owner/name"]

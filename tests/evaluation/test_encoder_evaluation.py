@@ -12,7 +12,7 @@ from hundredth.errors import UserError
 from hundredth.evaluation.encoders import evaluate as module
 from hundredth.evaluation.encoders import regression
 from hundredth.evaluation.encoders.embeddings import Embeddings
-from hundredth.evaluation.encoders.encoder import load_encoder
+from hundredth.evaluation.encoders.encoder import open_encoder
 from hundredth.evaluation.encoders.evaluate import EncoderEvaluation, evaluate_encoders
 from hundredth.evaluation.encoders.plots import write_plots
 from hundredth.evaluation.encoders.table import encoder_tables
@@ -33,7 +33,7 @@ def few_folds(monkeypatch):
 
 @pytest.fixture
 def encoder(tiny_encoder):
-    return load_encoder(str(tiny_encoder), "mean")
+    return open_encoder(str(tiny_encoder), "mean")
 
 
 @pytest.fixture

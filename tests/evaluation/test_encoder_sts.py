@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from hundredth.errors import UserError
 from hundredth.evaluation.encoders.embeddings import Embeddings
-from hundredth.evaluation.encoders.encoder import load_encoder
+from hundredth.evaluation.encoders.encoder import open_encoder
 from hundredth.evaluation.encoders.sts import Sts, cosine, spearman
 from hundredth.models import resolve_model
 from hundredth.tasks.sts import StsSubset, read_sts
@@ -74,5 +74,5 @@ def test_minilm_scores_on_sts_b_what_is_published():
         resolve_model(MINILM)
     except UserError as error:
         pytest.skip(str(error))
-    found = Sts(read_sts(Path(folder), "stsb")).measure(Embeddings(load_encoder(MINILM)))
+    found = Sts(read_sts(Path(folder), "stsb")).measure(Embeddings(open_encoder(MINILM)))
     assert found["spearman"] == pytest.approx(82.03, abs=0.05)

@@ -69,7 +69,7 @@ def test_tokens_written_and_read_back_are_those_of_encode(
     tokenizer = Tokenizer(model, 8)
     done: list[int] = []
     corpus = Dataset.from_dict({"sentence": texts})
-    write_tokens(tokenizer, corpus, tmp_path / "t.arrow", lambda at, total, note: done.append(at))
+    write_tokens(tokenizer, corpus, "sentence", tmp_path / "t.arrow", lambda at, total, note: done.append(at))
     rows = TokenRows(tmp_path / "t.arrow")
     assert len(rows) == 25
     assert done[-1] == 25

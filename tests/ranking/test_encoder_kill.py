@@ -108,7 +108,7 @@ def test_ctrl_c_saves_the_step_and_the_same_call_goes_on(
     start: Callable[..., Any], tiny_encoder: Path, tmp_path: Path
 ) -> None:
     corpus, out, work = text_file(tmp_path / "corpus.txt", 400), tmp_path / "out", tmp_path / ".out.training"
-    changed = {"steps": 200, "evaluate_every": 1, "checkpoint_every": 200}
+    changed = {"steps": 80, "evaluate_every": 1, "checkpoint_every": 80}
     process = start(tiny_encoder, corpus, out, **changed)
     assert wait_for(process, work / "best.safetensors")
     os.kill(process.pid, signal.SIGINT)
@@ -118,7 +118,7 @@ def test_ctrl_c_saves_the_step_and_the_same_call_goes_on(
     found = last_checkpoint(work)
     assert found is not None
     stopped = json.loads((found / MARKER).read_text())["step"]
-    assert 0 < stopped < 200
+    assert 0 < stopped < 80
     other = make_training_config(values={**_SETTINGS, **changed, "checkpoint_every": 4})
     with pytest.raises(UserError, match=r"other settings was stopped in .*: config\.checkpoint_every is 4 now"):
         train_encoder(tiny_encoder, corpus, out, teachers=[bag_teacher], config=other)
@@ -126,7 +126,7 @@ def test_ctrl_c_saves_the_step_and_the_same_call_goes_on(
     again.join(_PATIENCE)
     assert again.exitcode == 0
     scores = [entry["step"] for entry in result(out)["history"] if "eval_teacher_agreement" in entry]
-    assert scores == list(range(1, 201))  # each step once, also where it was stopped
+    assert scores == list(range(1, 81))  # each step once, also where it was stopped
 
 
 def test_two_trainings_of_one_encoder_are_refused(

@@ -11,6 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_bases import bag_teacher, sentences, text_file
+from typer.testing import CliRunner
+
+from hundredth.cli import app
 
 _COMMAND = [
     *("--batch-size", "16", "--steps", "4", "--learning-rate", "0.01", "--quiet", "--json", "--seed", "1"),
@@ -34,7 +37,8 @@ def test_two_processes_train_what_one_would(tiny_encoder: Path, tmp_path: Path) 
     teacher = tmp_path / "teacher.npy"
     np.save(teacher, bag_teacher(sentences(150)))
     options = ["encoder", "train", str(corpus), "--base", str(tiny_encoder), "--teacher", str(teacher), *_COMMAND]
-    run("hundredth", *options, "--out", str(tmp_path / "one"))
+    alone = CliRunner().invoke(app, [*options, "--out", str(tmp_path / "one")])
+    assert alone.exit_code == 0, alone.stderr
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "hundredth"]
     printed = run(*launcher, *options, "--out", str(tmp_path / "two"))
     [line] = [line for line in printed.splitlines() if line.startswith("{")]

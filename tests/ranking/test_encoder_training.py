@@ -157,6 +157,33 @@ def test_a_dataset_and_a_model_in_memory_are_taken(tiny_encoder: Path, out: Path
     assert model[0].model.config._attn_implementation == "sdpa"
 
 
+def test_hard_negatives_are_pushed_away(tiny_encoder: Path, tmp_path: Path) -> None:
+    texts = sentences(64)
+    rows = {"text": texts, "hard": [f"{text} stolen" for text in texts]}
+    distance = {}
+    for negatives in (None, "hard"):
+        out = tmp_path / str(negatives)
+        settings = config("simcse", steps=20, precision="float32")
+        model = train_encoder(
+            tiny_encoder, Dataset.from_dict(rows), out, config=settings, column="text", negatives=negatives
+        )
+        one, other = (model.encode(rows[name], normalize_embeddings=True) for name in rows)
+        distance[negatives] = float((one * other).sum(axis=1).mean())
+    assert distance["hard"] < distance[None] - 0.02
+    assert "| hard negatives | of the column `hard` |" in (tmp_path / "hard" / "README.md").read_text()
+    with pytest.raises(UserError, match="negatives is None now and was hard"):
+        train_encoder(tiny_encoder, Dataset.from_dict(rows), tmp_path / "hard", config=settings, column="text")
+
+
+def test_a_base_without_a_pooler_is_the_same_when_it_is_loaded_again(
+    poolerless: Path, corpus: Path, out: Path
+) -> None:
+    """A pooler that no checkpoint holds is random at each loading: a stopped training could never go on."""
+    for _ in range(2):
+        model = SentenceTransformer(str(poolerless), device="cpu")
+        train_encoder(model, corpus, out, config=config("simcse", steps=2))
+
+
 def test_the_loss_is_the_same_in_mini_batches(tiny_encoder: Path, corpus: Path, tmp_path: Path) -> None:
     plain = config(steps=3, precision="float32", dropout=0.0, held_out=0)
     for name, settings in {"a": plain, "b": plain.model_copy(update={"mini_batch_size": 4})}.items():
@@ -172,13 +199,17 @@ def test_the_loss_is_the_same_in_mini_batches(tiny_encoder: Path, corpus: Path, 
     [
         ({"config": config()}, "no teacher is named, whose rankings are to be learnt"),
         ({"teachers": [bag_teacher], "config": config("simcse")}, "1 teachers are named, but ranking_weight is 0"),
+        (
+            {"negatives": "hard", "teachers": [bag_teacher], "config": config(contrastive_weight=0)},
+            "the column 'hard', but contrastive_weight is 0",
+        ),
         ({"config": config("simcse", batch_size=401)}, "the corpus has 400 sentences, fewer than one batch of 401"),
         (
             {"teachers": [bag_teacher], "config": config(batch_size=390)},
             "380 sentences to train on, fewer than one batch of 390",
         ),
         ({"base": "/nowhere"}, "model '/nowhere': no such file or folder"),
-        ({"base": "{here}"}, "cannot be used as an encoder of sentences"),
+        ({"base": "{here}"}, "cannot be loaded as an encoder of sentences"),
         ({"corpus": []}, "no corpus is named"),
         ({"out": "{here}"}, "holds something that is no trained encoder: choose another folder"),
         ({"out": "{here}/corpus.txt"}, "holds something that is no trained encoder"),

@@ -86,7 +86,7 @@ def test_a_second_run_encodes_nothing_and_a_grown_dataset_only_what_is_new(
 
 def changed_weights(model: SentenceTransformer) -> None:
     with torch.no_grad():
-        list(model.parameters())[-1][0] += 0.25
+        list(model[0].model.encoder.parameters())[-1][0] += 0.25
 
 
 def changed_pooling(model: SentenceTransformer) -> None:
@@ -147,6 +147,18 @@ def test_using_a_teacher_does_not_change_who_it_is(tiny_encoder: Path, encoded: 
     encoded.clear()
     rank(model, tmp_path)
     rank(tmp_path / "moved", tmp_path)
+    assert not encoded
+
+
+@pytest.mark.parametrize("kind", ["named", "plain"])
+def test_a_pooler_that_no_checkpoint_holds_does_not_change_who_a_teacher_is(
+    kind: str, poolerless: Path, encoded: list[str], tmp_path: Path
+) -> None:
+    """It is random at each loading: no row would ever be found again."""
+    spec = HFTeacher(str(poolerless), "mean") if kind == "named" else str(poolerless)
+    rank(spec, tmp_path)
+    encoded.clear()
+    rank(spec, tmp_path)
     assert not encoded
 
 

@@ -1,23 +1,21 @@
 """Loading a decoder-only LLM, frozen, in the number format that suits the machine."""
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from platformdirs import user_cache_dir
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from hundredth.errors import UserError
-from hundredth.files import file_fingerprint, fingerprint, replace_folder
+from hundredth.files import fingerprint
+from hundredth.gguf_files import unpacked
 from hundredth.models import quiet_transformers, resolve_model
-
-logger = logging.getLogger(__name__)
+from hundredth.precision import fast_dtype
 
 DType = Literal["auto", "float32", "bfloat16"]
 
@@ -136,24 +134,10 @@ class LLM:
 
 
 def choose_dtype(requested: DType = "auto") -> tuple[torch.dtype, str]:
-    """Choose the weights' number format from the machine, and say why.
-
-    bfloat16 matrix products are several times faster than float32 where the processor has instructions for
-    them (AMX, AVX512-BF16, most GPUs), and slower where it has to emulate them.
-    """
+    """Choose the weights' number format, where nothing is requested the machine's fastest, and say why."""
     if requested != "auto":
         return getattr(torch, requested), f"{requested}: as requested"
-    if torch.cuda.is_available():
-        if torch.cuda.is_bf16_supported():
-            return torch.bfloat16, "bfloat16: the GPU supports it"
-        return torch.float32, "float32: the GPU has no bfloat16"
-    cpu = torch.backends.cpu.get_cpu_capability()
-    probes = {"AMX": "_is_amx_tile_supported", "AVX512-BF16": "_is_avx512_bf16_supported"}
-    for feature, probe in probes.items():
-        supported = getattr(torch.cpu, probe, None)
-        if supported is not None and supported():
-            return torch.bfloat16, f"bfloat16: this processor has {feature}"
-    return torch.float32, f"float32: this processor ({cpu}) has no fast bfloat16"
+    return fast_dtype(_device())
 
 
 def load_llm(name: str, dtype: DType = "auto") -> LLM:
@@ -166,7 +150,7 @@ def load_llm(name: str, dtype: DType = "auto") -> LLM:
         UserError: nothing is found under that name, or what is found is not a decoder-only language model.
     """
     found = resolve_model(name)
-    source: str | Path = _convert_gguf(found) if isinstance(found, Path) and _gguf_in(found) else found
+    source = unpacked(found)
     chosen, reason = choose_dtype(dtype)
     with quiet_transformers():
         try:
@@ -184,9 +168,12 @@ def load_llm(name: str, dtype: DType = "auto") -> LLM:
         raise UserError(f"LLM {name!r}: its tokenizer has no end-of-text token, so generation could never stop")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    nn.Module.to(model, device).eval().requires_grad_(False)
+    nn.Module.to(model, _device()).eval().requires_grad_(False)
     return LLM(name, model, tokenizer, _identity(model, tokenizer), reason)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _why_not(name: str, found: str | Path, error: Exception) -> str:
@@ -207,40 +194,3 @@ def _identity(model: Any, tokenizer: Any) -> str:
         step = max(1, flat.numel() // 64)
         parts.append([key, list(value.shape), [round(x, 5) for x in flat[::step].float().tolist()]])
     return fingerprint(parts)
-
-
-def _gguf_in(path: Path) -> Path | None:
-    if path.is_file():
-        return path if path.suffix == ".gguf" else None
-    if (path / "config.json").exists():
-        return None
-    files = sorted(path.glob("*.gguf"))
-    return files[0] if len(files) == 1 else None
-
-
-def _convert_gguf(path: Path) -> Path:
-    """Convert a GGUF file to a folder of safetensors in the user's cache, once for each content."""
-    file = _gguf_in(path)
-    assert file is not None
-    target = Path(user_cache_dir("hundredth")) / "gguf" / file_fingerprint(file)[:32]
-    if (target / "config.json").exists():
-        return target
-    logger.info("converting %s once to safetensors in %s", file.name, target)
-    with quiet_transformers():
-        try:
-            packed = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise UserError(_why_not(str(path), path, error)) from error
-        # save_pretrained refuses a model that was read from GGUF: move its weights into a plain one.
-        config = packed.config
-        if hasattr(config, "quantization_config"):
-            del config.quantization_config
-        plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-        plain.load_state_dict(packed.state_dict())
-        work = target.with_name(f".{target.name}.work")
-        # bfloat16 holds 4-bit weights with less error than their quantisation had, in half the space.
-        plain.to(torch.bfloat16).save_pretrained(work)
-        tokenizer.save_pretrained(work)
-    replace_folder(work, target)
-    return target

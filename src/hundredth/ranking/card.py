@@ -32,6 +32,7 @@ def encoder_card(name: str, settings: dict[str, Any], result: dict[str, Any]) ->
     teachers = ", ".join(f"`{one}` ({weight:.3g})" for one, weight in zip(names, weights, strict=True))
     rows = [
         ("sentences", f"{result['corpus']['sentences']:,}"),
+        *([("hard negatives", f"of the column `{settings['negatives']}`")] if settings["negatives"] else []),
         ("steps", f"{result['steps']:,} of {config['batch_size']} sentences"),
         ("loss", terms + (f" ({config['listwise']})" if config["ranking_weight"] else "")),
         ("teachers", teachers or "none"),

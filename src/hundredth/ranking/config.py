@@ -6,9 +6,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hundredth.encoders import Pooling
 from hundredth.errors import UserError
 
-Pooling = Literal["mean", "cls", "last"]
 Precision = Literal["auto", "bf16", "float32"]
 
 

@@ -24,7 +24,7 @@ def gather(values_B: Tensor) -> Tensor:
 
     All processes must have the same B, as the Trainer's batches do.
     """
-    return cast(Tensor, _Gather.apply(values_B))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _Gather.apply(values_B))
 
 
 class _Gather(torch.autograd.Function):
@@ -46,7 +46,7 @@ class _Gather(torch.autograd.Function):
 def keep_together(module: nn.Module) -> None:
     """Average the gradients of a module that stands outside DistributedDataParallel, as that would do."""
     for parameter in module.parameters():
-        parameter.register_hook(_averaged)  # type: ignore[no-untyped-call]
+        parameter.register_hook(_averaged)
 
 
 def share(module: nn.Module) -> None:

@@ -14,7 +14,8 @@ from hundredth.errors import UserError
 from hundredth.files import read_json, write_json
 from hundredth.ranking.base import Base, load_base
 from hundredth.ranking.config import EncoderTrainingConfig
-from hundredth.ranking.corpus import Corpus, CorpusCounts, import_corpus, read_corpus
+from hundredth.ranking.corpus import COLUMN, NEGATIVE, CorpusCounts, import_corpus, read_corpus
+from hundredth.ranking.corpus_sources import Corpus
 from hundredth.ranking.pairs import ScoredPairs
 from hundredth.ranking.provenance import name_of
 from hundredth.ranking.reporting import Reporter
@@ -31,13 +32,14 @@ _MOST_HELD_OUT = 20  # at most one sentence in so many is held out
 class Prepared:
     """What is ready before the first step.
 
-    `rows` are those of the corpus to train on, `labels` (N,) the teachers' of all rows, `evaluator` what chooses
-    the best step, and `judged` how many pairs or sentences it looks at.
+    `rows` are those of the corpus to train on, `negatives` the hard ones of all rows, `labels` (N,) the teachers'
+    of all rows, `evaluator` what chooses the best step, and `judged` how many pairs or sentences it looks at.
     """
 
     model: SentenceTransformer
     tokenizer: Tokenizer
     tokens: TokenRows
+    negatives: TokenRows | None
     counts: CorpusCounts
     rows: NDArray[np.int64]
     labels: NDArray[np.int64] | None
@@ -54,6 +56,7 @@ def prepare(
     config: EncoderTrainingConfig,
     dev: ScoredPairs | None,
     column: str | None,
+    negatives: str | None,
     cache: str | Path | None,
     folder: Path,
     reporter: Reporter,
@@ -68,14 +71,17 @@ def prepare(
     torch.manual_seed(config.seed)
     model = load_base(base, config)
     tokenizer = Tokenizer(model, config.max_length)
-    counts, sentences = _import(corpus, column, folder, reporter)
-    tokens = _tokenise(tokenizer, sentences, folder, reporter)
+    counts, sentences = _import(corpus, column, negatives, folder, reporter)
+    tokens = _tokenise(tokenizer, sentences, COLUMN, folder / "tokens.arrow", reporter)
+    hard = None
+    if negatives is not None:
+        hard = _tokenise(tokenizer, sentences, NEGATIVE, folder / "negatives.arrow", reporter)
     _check_corpus(counts, teachers, config)
     rankings = labels = None
     if teachers:
         with reporter.bar("teachers") as progress:
             rankings = TeacherRankings(list(teachers), weights, cache, progress=progress)
-            labels = np.asarray(rankings.rank(sentences).with_format("numpy")["label"][:], dtype=np.int64)
+            labels = np.asarray(rankings.rank(sentences, COLUMN).with_format("numpy")["label"][:], dtype=np.int64)
     order = np.random.default_rng([config.seed, 1]).permutation(len(tokens))
     held_out = 0 if dev is not None or rankings is None else min(config.held_out, len(tokens) // _MOST_HELD_OUT)
     evaluator: PairScore | TeacherAgreement | None = None
@@ -92,25 +98,26 @@ def prepare(
             f"{len(order)} sentences to train on, fewer than one batch of {config.batch_size}: give more, or "
             "lower batch_size"
         )
-    return Prepared(model, tokenizer, tokens, counts, np.sort(order), labels, rankings, evaluator, judged)
+    return Prepared(model, tokenizer, tokens, hard, counts, np.sort(order), labels, rankings, evaluator, judged)
 
 
-def _import(corpus: Corpus, column: str | None, folder: Path, reporter: Reporter) -> tuple[CorpusCounts, Dataset]:
+def _import(
+    corpus: Corpus, column: str | None, negatives: str | None, folder: Path, reporter: Reporter
+) -> tuple[CorpusCounts, Dataset]:
     done = folder / "corpus.json"
     target = folder / "sentences.arrow"
     if not done.exists():
         reporter.say("  corpus: reading")
-        write_json(done, import_corpus(corpus, target, column).to_dict())
+        write_json(done, import_corpus(corpus, target, column, negatives).to_dict())
     counts = CorpusCounts(**read_json(done))
     reporter.say(f"  corpus: {counts.describe()}")
     return counts, read_corpus(target)
 
 
-def _tokenise(tokenizer: Tokenizer, sentences: Dataset, folder: Path, reporter: Reporter) -> TokenRows:
-    target = folder / "tokens.arrow"
+def _tokenise(tokenizer: Tokenizer, sentences: Dataset, column: str, target: Path, reporter: Reporter) -> TokenRows:
     if not target.exists():
         with reporter.bar("tokens") as progress:
-            write_tokens(tokenizer, sentences, target, progress)
+            write_tokens(tokenizer, sentences, column, target, progress)
     return TokenRows(target)
 
 

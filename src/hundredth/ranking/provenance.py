@@ -7,11 +7,12 @@ from typing import Any
 from datasets import Dataset, IterableDataset
 from sentence_transformers import SentenceTransformer
 
+from hundredth.encoders import encoder_fingerprint
 from hundredth.files import fingerprint
 from hundredth.models import model_stamp
-from hundredth.ranking.base import Base, weights_fingerprint
+from hundredth.ranking.base import Base
 from hundredth.ranking.config import EncoderTrainingConfig
-from hundredth.ranking.corpus import Corpus
+from hundredth.ranking.corpus_sources import Corpus
 from hundredth.ranking.pairs import ScoredPairs
 from hundredth.ranking.teacher_models import HFTeacher, TeacherSpec
 
@@ -20,6 +21,7 @@ def training_settings(
     base: Base,
     corpus: Corpus,
     column: str | None,
+    negatives: str | None,
     teachers: Sequence[TeacherSpec],
     weights: Sequence[float] | None,
     dev: ScoredPairs | None,
@@ -35,6 +37,7 @@ def training_settings(
         "base_weights": _stamp(base),
         "corpus": _corpus_stamp(corpus),
         "column": column,
+        "negatives": negatives,
         "teachers": [name_of(teacher) for teacher in teachers],
         "teacher_weights": [_stamp(teacher) for teacher in teachers],
         "weights": None if weights is None else [float(weight) for weight in weights],
@@ -56,7 +59,7 @@ def name_of(one: Base | TeacherSpec) -> str:
 def _stamp(one: Base | TeacherSpec) -> str | None:
     """Return what tells whether a model has changed; None for a function, of which nothing tells."""
     if isinstance(one, SentenceTransformer):
-        return weights_fingerprint(one)
+        return encoder_fingerprint(one)
     if isinstance(one, HFTeacher):
         return fingerprint([model_stamp(one.name), one.pooling, one.prompt, one.max_length])
     return fingerprint(model_stamp(str(one))) if isinstance(one, str | Path) else None

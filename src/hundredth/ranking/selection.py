@@ -29,7 +29,7 @@ class PairScore(BaseEvaluator):
     name = SPEARMAN
 
     def __init__(self, tokenizer: Tokenizer, pairs: ScoredPairs) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         texts = list(dict.fromkeys([*pairs.first, *pairs.second]))
         place = {text: i for i, text in enumerate(texts)}
         self._tokenizer = tokenizer
@@ -59,7 +59,7 @@ class TeacherAgreement(BaseEvaluator):
     name = AGREEMENT
 
     def __init__(self, tokenizer: Tokenizer, ids: Sequence[Ids], rows_HW: Tensor) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._tokenizer = tokenizer
         self._ids = list(ids)
         self._ranks_HH = _ranks(rows_HW @ rows_HW.T)

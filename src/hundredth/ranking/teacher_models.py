@@ -3,34 +3,25 @@
 Letters of the shapes: N texts, d the width of the teacher's embedding.
 """
 
-import contextlib
 import copy
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from tokenizers import Tokenizer
+from sentence_transformers.sentence_transformer.modules import Pooling as PoolingModule
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from hundredth.encoders import Pooling, check_pooling, encoder_identity, load_encoder, prompt_of, set_pooling
 from hundredth.errors import UserError
-from hundredth.files import fingerprint
-from hundredth.models import quiet_transformers, resolve_model
+from hundredth.precision import fast_dtype
 
 Floats = NDArray[np.float32]
-
-_POOLINGS = {"cls": "cls", "mean": "mean", "last": "lasttoken"}
-# Of a configuration: where it was read from and by what, which change nothing of what the model computes.
-_NOT_THE_MODEL = ("_name_or_path", "transformers_version", "dtype")
 
 
 @dataclass(frozen=True)
@@ -41,7 +32,7 @@ class HFTeacher:
     """
 
     name: str
-    pooling: Literal["cls", "mean", "last"] = "mean"
+    pooling: Pooling = "mean"
     prompt: str = ""
     max_length: int = 128
 
@@ -101,17 +92,17 @@ class EncoderTeacher(Teacher):
 
     def identity(self) -> dict[str, Any]:
         """Hash the weights, as they are used, and what is done with them."""
-        return _identity(self._model)
+        return encoder_identity(self._model)
 
     def encode(self, texts: list[str]) -> Floats:
         """Encode batch after batch, longest texts first."""
         model = self._model
-        prompt = _prompt(model)
+        prompt = prompt_of(model)
         most_tokens = self._batch_tokens or _tokens_a_batch(model.device)
         parts, order = [], []
         for batch in _batches(_lengths(model, texts, prompt), most_tokens):
             with torch.inference_mode():
-                features = model.preprocess([texts[i] for i in batch], prompt=prompt)
+                features = model.preprocess([texts[i] for i in batch], prompt=prompt or None)
                 features = {k: v.to(model.device) if isinstance(v, Tensor) else v for k, v in features.items()}
                 parts.append(model(features)["sentence_embedding"].cpu().numpy())
             order += batch
@@ -139,12 +130,11 @@ def open_teacher(spec: TeacherSpec, batch_tokens: int | None) -> Teacher:
         frozen = _prepared(copy.deepcopy(spec))
         return EncoderTeacher(_name(spec), lambda: frozen, batch_tokens)
     if isinstance(spec, HFTeacher):
-        if spec.pooling not in _POOLINGS:
-            raise UserError(f"teacher {spec.name!r}: pooling is {spec.pooling!r}; choose cls, mean or last")
+        check_pooling(spec.pooling)
         return EncoderTeacher(spec.name, lambda: _prepared(_hugging_face(spec)), batch_tokens)
     if isinstance(spec, str | Path):
         name = str(spec)
-        return EncoderTeacher(name, lambda: _prepared(_sentence_transformer(name)), batch_tokens)
+        return EncoderTeacher(name, lambda: _prepared(load_encoder(name, "teacher")), batch_tokens)
     if callable(spec):
         return CallableTeacher(spec)
     raise UserError(
@@ -152,26 +142,15 @@ def open_teacher(spec: TeacherSpec, batch_tokens: int | None) -> Teacher:
     )
 
 
-def fast_dtype(device: torch.device) -> torch.dtype:
-    """Return the number format in which this machine multiplies matrices fastest without much loss."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if device.type != "cpu":
-        return torch.float32
-    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    found = any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
-    return torch.bfloat16 if found else torch.float32
-
-
 def _tokens_a_batch(device: torch.device) -> int:
     return 1024 if device.type == "cpu" else 65536
 
 
-def _lengths(model: SentenceTransformer, texts: list[str], prompt: str | None) -> list[int]:
+def _lengths(model: SentenceTransformer, texts: list[str], prompt: str) -> list[int]:
     """Count the tokens of each text. Counting them costs little beside what padding by length in letters wastes."""
     if not isinstance(model.tokenizer, PreTrainedTokenizerBase):
         return [len(text) for text in texts]
-    found = model.tokenizer([(prompt or "") + text for text in texts], truncation=True, verbose=False)
+    found = model.tokenizer([prompt + text for text in texts], truncation=True, verbose=False)
     return [len(ids) for ids in found["input_ids"]]
 
 
@@ -189,7 +168,7 @@ def _batches(lengths: list[int], most_tokens: int) -> Iterator[list[int]]:
 def _prepared(model: SentenceTransformer) -> SentenceTransformer:
     """Turn a model to inference: its transformer in the fast number format, all that follows in float32."""
     model.eval().float()
-    model[0].to(fast_dtype(model.device))
+    model[0].to(fast_dtype(model.device)[0])
     model[0].register_forward_hook(_to_float32)
     return model
 
@@ -205,68 +184,14 @@ def _name(model: SentenceTransformer) -> str:
     return str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
 
 
-def _prompt(model: SentenceTransformer) -> str | None:
-    return model.prompts.get(model.default_prompt_name) if model.default_prompt_name else None
-
-
-def _sentence_transformer(name: str) -> SentenceTransformer:
-    with _loading(name), quiet_transformers():
-        return SentenceTransformer(str(resolve_model(name)))
-
-
 def _hugging_face(spec: HFTeacher) -> SentenceTransformer:
-    found = resolve_model(spec.name)
-    packed: dict[str, Any] = {}
-    if isinstance(found, Path) and found.suffix == ".gguf":
-        found, packed = found.parent, {"gguf_file": found.name}
-    with _loading(spec.name), quiet_transformers():
-        transformer = Transformer(
-            str(found),
-            model_kwargs={**packed},
-            config_kwargs={**packed},
-            processor_kwargs={**packed},
-            max_seq_length=spec.max_length,
-        )
-        if transformer.tokenizer.pad_token is None:
-            transformer.tokenizer.pad_token = transformer.tokenizer.eos_token
-        pooling = Pooling(transformer.get_embedding_dimension(), _POOLINGS[spec.pooling])
-        prompts = {"teacher": spec.prompt} if spec.prompt else {}
-        return SentenceTransformer(
-            modules=[transformer, pooling], prompts=prompts, default_prompt_name="teacher" if prompts else None
-        )
-
-
-@contextlib.contextmanager
-def _loading(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"teacher {name!r} could not be loaded as a sentence encoder ({first_line}); name a local folder, a "
-            "package:PACKAGE/PATH, or check the name and the network"
-        ) from error
-
-
-def _identity(model: SentenceTransformer) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    for key, value in sorted(model.state_dict().items()):
-        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    config = {} if model.config is None else model.config.to_dict()
-    return {
-        "weights": digest.hexdigest(),
-        "tokenizer": _tokenizer_hash(model.tokenizer),
-        "config": {key: value for key, value in config.items() if key not in _NOT_THE_MODEL},
-        "modules": [[type(module).__name__, cast(Any, module).get_config_dict()] for module in model],
-        "prompt": _prompt(model) or "",
-        "max_length": model.max_seq_length,
-    }
-
-
-def _tokenizer_hash(tokenizer: Any) -> str:
-    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
-    if not isinstance(backend, Tokenizer):
-        return fingerprint(tokenizer.get_vocab())
-    # What calls leave behind on it is not the tokenizer's own.
-    return fingerprint({**json.loads(backend.to_str()), "padding": None, "truncation": None})
+    model = load_encoder(spec.name, "teacher")
+    set_pooling(model, spec.pooling, f"teacher {spec.name!r}")
+    # Of a SentenceTransformer, what comes after its pooling is left out.
+    last = next(i for i, module in enumerate(model) if isinstance(module, PoolingModule))
+    prompts = {"teacher": spec.prompt} if spec.prompt else {}
+    made = SentenceTransformer(
+        modules=list(model)[: last + 1], prompts=prompts, default_prompt_name="teacher" if prompts else None
+    )
+    made.max_seq_length = min(spec.max_length, made.max_seq_length or spec.max_length)
+    return made

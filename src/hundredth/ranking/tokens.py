@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from hundredth.files import atomic_path
-from hundredth.ranking.corpus import CHUNK
+from hundredth.ranking.corpus_sources import CHUNK
 from hundredth.ranking.reporting import Progress
 
 Ids = NDArray[np.int32]
@@ -85,8 +85,8 @@ class TokenRows:
         return ids
 
 
-def write_tokens(tokenizer: Tokenizer, sentences: Any, target: Path, progress: Progress) -> None:
-    """Tokenise the column `sentence` of a dataset, row by row, into the Arrow file `target`."""
+def write_tokens(tokenizer: Tokenizer, sentences: Any, column: str, target: Path, progress: Progress) -> None:
+    """Tokenise a column of a dataset, row by row, into the Arrow file `target`."""
     schema = pa.schema({_COLUMN: pa.list_(pa.int32())})
     with (
         atomic_path(target) as temporary,
@@ -94,7 +94,7 @@ def write_tokens(tokenizer: Tokenizer, sentences: Any, target: Path, progress: P
         pa.ipc.new_stream(sink, schema) as writer,
     ):
         for start in range(0, len(sentences), CHUNK):
-            texts = sentences[start : start + CHUNK]["sentence"]
+            texts = sentences[start : start + CHUNK][column]
             ids: list[Ids] = []
             for at in range(0, len(texts), _TOKENISED):
                 ids += tokenizer(texts[at : at + _TOKENISED])

@@ -22,20 +22,27 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 
 from hundredth.ranking.bucketing import LengthBuckets
 from hundredth.ranking.checkpoint import Best, load_weights, mark_whole, save_weights
+from hundredth.ranking.corpus import COLUMN, NEGATIVE
 from hundredth.ranking.reporting import Progress
 from hundredth.ranking.selection import PairScore, TeacherAgreement
 from hundredth.ranking.tokens import Tokenizer, TokenRows
 
-_COLUMN = "sentence"
-
 
 class TrainingRows(Dataset[Any]):
-    """Batches of the corpus as the loss takes them; `labels` (N,) are the teachers', `rows` which to train on."""
+    """Batches of the corpus as the loss takes them.
+
+    `columns` are the sentences and, if there are any, their hard negatives; `labels` (N,) are the teachers',
+    `rows` which to train on.
+    """
 
     def __init__(
-        self, tokens: TokenRows, tokenizer: Tokenizer, rows: NDArray[np.int64], labels: NDArray[np.int64] | None
+        self,
+        columns: Sequence[TokenRows],
+        tokenizer: Tokenizer,
+        rows: NDArray[np.int64],
+        labels: NDArray[np.int64] | None,
     ) -> None:
-        self._tokens = tokens
+        self._columns = columns
         self._tokenizer = tokenizer
         self._rows = rows
         self._labels = labels
@@ -46,8 +53,10 @@ class TrainingRows(Dataset[Any]):
     def __getitems__(self, places: Sequence[int]) -> dict[str, Any]:
         """Return a whole batch: the names are those by which the Trainer finds columns and labels."""
         rows = self._rows[list(places)]
-        features = self._tokenizer.batch([self._tokens[int(row)] for row in rows])
-        batch: dict[str, Any] = {f"{_COLUMN}_{name}": value for name, value in features.items()}
+        batch: dict[str, Any] = {}
+        for title, column in zip((COLUMN, NEGATIVE), self._columns, strict=False):
+            features = self._tokenizer.batch([column[int(row)] for row in rows])
+            batch |= {f"{title}_{name}": value for name, value in features.items()}
         if self._labels is not None:
             batch["label"] = torch.from_numpy(self._labels[rows])
         return batch

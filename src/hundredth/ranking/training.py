@@ -14,18 +14,19 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from hundredth.errors import UserError
 from hundredth.files import read_json, write_json, write_text
 from hundredth.models import quiet_transformers
+from hundredth.precision import fast_dtype
 from hundredth.ranking.base import Base, plain_attention
 from hundredth.ranking.bucketing import LengthBuckets
 from hundredth.ranking.card import encoder_card
 from hundredth.ranking.checkpoint import Best, last_checkpoint, remove_halves
 from hundredth.ranking.config import EncoderTrainingConfig
-from hundredth.ranking.corpus import Corpus
+from hundredth.ranking.corpus_sources import Corpus
 from hundredth.ranking.loss import RankCSELoss
 from hundredth.ranking.pairs import ScoredPairs
 from hundredth.ranking.preparation import Prepared, prepare
 from hundredth.ranking.provenance import training_settings
 from hundredth.ranking.reporting import Reporter, Silent
-from hundredth.ranking.teacher_models import TeacherSpec, fast_dtype
+from hundredth.ranking.teacher_models import TeacherSpec
 from hundredth.ranking.trainer import EncoderTrainer, KeepBest, ShowProgress, StopWhenAsked, TrainingRows
 from hundredth.ranking.workplace import Workplace
 
@@ -44,6 +45,7 @@ def train_encoder(
     config: EncoderTrainingConfig | None = None,
     dev: ScoredPairs | None = None,
     column: str | None = None,
+    negatives: str | None = None,
     cache: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> SentenceTransformer:
@@ -56,14 +58,17 @@ def train_encoder(
     Args:
         base: a SentenceTransformer, which is trained in place, or the name of an encoder or decoder LLM: a folder,
             `package:PACKAGE/PATH`, a hub name.
-        corpus: .txt, .gz or .parquet files, a dataset, or the name of one: see `import_corpus`.
+        corpus: files of sentences, tables with a column of them, a dataset, or the name of one: see
+            `import_corpus`.
         out: the folder of the encoder, with its model card and `training.json`.
         teachers: whose rankings to learn, as for `TeacherRankings`.
         weights: alpha of each teacher; None: all alike.
         config: all other settings; None: the defaults.
         dev: scored pairs by which the best step is chosen; None: by agreement with the teachers on held-out
             sentences, and without teachers the last step is taken.
-        column: the column of the sentences in Parquet and datasets; None: the first one of texts.
+        column: the column of the sentences in tables and datasets; None: the first one of texts.
+        negatives: the column with a hard negative of each sentence, a text that is like it and means something
+            else; None: there are none. They are candidates of the contrastive term only.
         cache: the folder of the teachers' embeddings; None: in the user's cache.
         reporter: told of the progress.
 
@@ -74,20 +79,29 @@ def train_encoder(
     """
     config = config or EncoderTrainingConfig()
     _check_teachers(teachers, config)
+    if negatives is not None and not config.contrastive_weight:
+        raise UserError(
+            f"hard negatives are named, the column {negatives!r}, but contrastive_weight is 0: only that term "
+            "reads them"
+        )
     processes = this_process()
     if config.batch_size % processes.num_processes:
         raise UserError(
             f"batch_size is {config.batch_size}, which {processes.num_processes} processes cannot share evenly"
         )
     said = reporter if reporter is not None and processes.is_main_process else Silent()
-    settings = training_settings(base, corpus, column, teachers, weights, dev, config, processes.num_processes)
+    settings = training_settings(
+        base, corpus, column, negatives, teachers, weights, dev, config, processes.num_processes
+    )
     place = Workplace(Path(out), settings)
     if place.finished() is not None:
         said.say(f"{place.out} is already trained with these settings")
         with quiet_transformers():
             return SentenceTransformer(str(place.out))
     with place.claimed(processes.is_main_process, processes.wait_for_everyone) as prepared:
-        training = prepare(base, corpus, teachers, weights, config, dev, column, cache, place.folder, said)
+        training = prepare(
+            base, corpus, teachers, weights, config, dev, column, negatives, cache, place.folder, said
+        )
         prepared()
         result = _train(training, config, place, processes, said)
         if processes.is_main_process:
@@ -130,6 +144,7 @@ def _train(
         processes.process_index,
         processes.num_processes,
     )
+    columns = [training.tokens] if training.negatives is None else [training.tokens, training.negatives]
     best = Best(place.folder)
     stop = StopWhenAsked()
     start = _start_score(training, place.folder) if processes.is_main_process else None
@@ -142,7 +157,7 @@ def _train(
             model,
             _arguments(config, place.folder, steps, rate, half, processes, training.evaluator is not None),
             loss,
-            TrainingRows(training.tokens, training.tokenizer, training.rows, training.labels),
+            TrainingRows(columns, training.tokenizer, training.rows, training.labels),
             batches,
             training.evaluator,
             callbacks,
@@ -249,10 +264,9 @@ def _arguments(
 def _precision(config: EncoderTrainingConfig, device: torch.device) -> tuple[bool, str]:
     """Return whether to compute in bfloat16, and the reason in words; weights and losses stay in float32."""
     if config.precision != "auto":
-        return config.precision == "bf16", f"{config.precision}, as set"
-    half = fast_dtype(device) == torch.bfloat16
-    kind = "GPU" if device.type == "cuda" else device.type.upper()
-    return half, f"bf16, which this {kind} is faster in" if half else f"float32: no faster bf16 on this {kind}"
+        return config.precision == "bf16", f"{config.precision}: as set"
+    dtype, reason = fast_dtype(device)
+    return dtype == torch.bfloat16, reason
 
 
 def _check_teachers(teachers: Sequence[TeacherSpec], config: EncoderTrainingConfig) -> None:

@@ -100,9 +100,17 @@ class StudentEncoder(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Encode token ids (B, L) with their mask (B, L): unit-length embeddings (B, d) and logits (B, C)."""
+        return self.read_out(self.states(input_ids, attention_mask, token_type_ids), attention_mask)
+
+    def states(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+        """Return the state of every token, (B, L, d)."""
         extra = {} if token_type_ids is None or not self.uses_token_types else {"token_type_ids": token_type_ids}
         output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **extra)
-        hidden_BLd = output.last_hidden_state
+        hidden_BLd: Tensor = output.last_hidden_state
+        return hidden_BLd
+
+    def read_out(self, hidden_BLd: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return unit-length embeddings (B, d) and logits (B, C) of token states with their mask (B, L)."""
         if self.pooling == "cls":
             pooled_Bd = hidden_BLd[:, 0]
         else:

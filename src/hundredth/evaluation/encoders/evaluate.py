@@ -10,9 +10,10 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
+from hundredth.encoders import encoder_fingerprint
 from hundredth.errors import UserError
 from hundredth.evaluation.encoders.embeddings import Embeddings
-from hundredth.evaluation.encoders.encoder import encoder_fingerprint, load_encoder
+from hundredth.evaluation.encoders.encoder import open_encoder
 from hundredth.evaluation.encoders.tasks import ALL, GROUPS, TITLES, Measure, read_tasks
 from hundredth.evaluation.results import Row, machine, versions, write_results
 from hundredth.files import fingerprint
@@ -92,7 +93,7 @@ def evaluate_encoders(
     or tokenizer, or the task's texts, have changed.
 
     Args:
-        encoders: for each label that it is shown under, an encoder or the name of one (see `load_encoder`).
+        encoders: for each label that it is shown under, an encoder or the name of one (see `open_encoder`).
         data: a folder in SentEval's layout.
         tasks: names of tasks and groups; "all" for those that the folder holds.
         out: folder to keep the results in; None to keep nothing.
@@ -113,13 +114,13 @@ def evaluate_encoders(
         # A wrong name must not come out after the hours that the encoders before it take.
         for named in encoders.values():
             if isinstance(named, str):
-                load_encoder(named, pooling)
+                open_encoder(named, pooling)
     stamps = {name: fingerprint(task.content()) for name, task in read.found.items()}
     results = {}
     with nullcontext(out) if out is not None else TemporaryDirectory() as folder:
         cells = Path(folder) / CELLS
         for label, named in encoders.items():
-            encoder = load_encoder(named, pooling) if isinstance(named, str) else named
+            encoder = open_encoder(named, pooling) if isinstance(named, str) else named
             results[label] = _measure(label, encoder, read.found, stamps, cells, reporter)
     evaluation = EncoderEvaluation(list(read.found), results, seed, read.notes)
     if out is not None:

@@ -1,0 +1,258 @@
+"""What each objective makes of a small encoder, from the same start, sentences and steps: SimCSE to full RankCSE.
+
+Bases: BERT-tiny (2 layers, 4.4M parameters) and the first 3 layers of all-MiniLM-L6-v2. A run trains 500 steps of
+128 sentences, a draw of 64,000 from Wikipedia for each seed; the best step is chosen by STS-B dev, as in the paper.
+Teachers: MiniLM, and all-mpnet-base-v2 beside it (1/3 and 2/3) where the packages that bring it are installed.
+
+MiniLM and mpnet have seen labelled pairs. `--label-free NAME` adds a teacher that has not: any encoder that was
+trained without labels, for instance what `hundredth encoder train SENTENCES --method simcse` makes of a raw one. No
+such encoder can be had as a package, so that this system is left out by default.
+
+With --ablations other settings of full RankCSE on BERT-tiny with MiniLM are tried instead, judged by STS-B dev
+alone. Reads the data from HUNDREDTH_DATA. Stopped and started again, it goes on where it was; results are written
+after every finished run.
+
+    python benchmarks/encoder_ranking.py [--jobs 2] [--transfer] [--ablations] [--label-free NAME] [--work FOLDER]
+"""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Collection, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from encoder_parts import BERT_TINY, CACHE, MINILM, draw_sentences, first_layers, mpnet
+
+from hundredth.evaluation.encoders.evaluate import MAIN, evaluate_encoders
+from hundredth.evaluation.results import Row, write_results
+from hundredth.files import read_json
+from hundredth.pipeline.encoder import development_pairs
+from hundredth.ranking import train_encoder
+from hundredth.ranking.config import make_training_config
+
+# Outside the checkout, so that hours of work outlive it.
+WORK = CACHE / "encoders"
+RESULTS = Path(__file__).parent / "results"
+BASES = ("bert-tiny", "minilm-3")
+# None: the rate that is chosen by the width.
+RATES = {"bert-tiny": 2e-4, "minilm-3": None}
+START = "start"
+# Systems with their teachers, those without training and without teachers first.
+SYSTEMS: list[tuple[str, tuple[str, ...]]] = [
+    (START, ()),
+    ("simcse", ()),
+    ("consistency", ()),
+    ("listnet", ("minilm",)),
+    ("listmle", ("minilm",)),
+    ("rankcse", ("minilm",)),
+    ("rankcse", ("minilm", "mpnet")),
+    ("rankcse", ("label-free",)),
+]
+WEIGHTS: dict[tuple[str, ...], list[float]] = {("minilm", "mpnet"): [1 / 3, 2 / 3]}
+SEEDS, MORE_SEEDS = 3, 5
+# What is compared with most care has more seeds.
+CLOSE = {("bert-tiny", "simcse"), ("bert-tiny", "rankcse")}
+# Changes to full RankCSE, as `--set` takes them.
+_SUM = ("listwise=listmle", "listmle_reduction=sum")
+VARIANTS: list[tuple[str, ...]] = [
+    (),
+    ("exclude_diagonal=false",),
+    ("ranking_weight=0.3",),
+    ("ranking_weight=3",),
+    ("teacher_temperature=0.0125",),
+    ("teacher_temperature=0.05",),
+    ("listwise=listmle",),
+    ("listwise=listmle", "exclude_diagonal=false"),
+    ("listwise=listmle", "ranking_weight=0.3"),
+    ("listwise=listmle", "ranking_weight=3"),
+    _SUM,
+    (*_SUM, "ranking_weight=0.3"),
+    (*_SUM, "ranking_weight=3"),
+]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all runs share; it goes to the processes that do them. `teachers` are those that can be had, by name."""
+
+    data: Path
+    work: Path
+    sentences: int
+    steps: int
+    transfer: bool
+    teachers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One encoder: a base, trained by a method with some teachers and changed settings, from one seed."""
+
+    base: str
+    system: str
+    teachers: tuple[str, ...]
+    seed: int
+    changes: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> str:
+        """The base and the teachers, which results are told apart by."""
+        return ", ".join(filter(None, (self.base, " + ".join(self.teachers))))
+
+    @property
+    def name(self) -> str:
+        """The name of the folder."""
+        parts = (self.base, self.system, "+".join(self.teachers), *self.changes, str(self.seed))
+        return "-".join(filter(None, parts))
+
+
+def main_runs(bases: Sequence[str], systems: Sequence[str], teachers: Collection[str], seeds: int) -> list[Run]:
+    """Return the runs of the main table, in the order to do them: the first seed of all systems first."""
+    found = []
+    for base in bases:
+        for seed in range(seeds):
+            for system, named in SYSTEMS:
+                last = 1 if system == START else MORE_SEEDS if (base, system) in CLOSE else SEEDS
+                if seed < last and system in systems and set(named) <= set(teachers):
+                    found.append(Run(base, system, named, seed))
+    return found
+
+
+def ablation_runs(seeds: int) -> list[Run]:
+    """Return the runs that try other settings."""
+    return [
+        Run("bert-tiny", "rankcse", ("minilm",), seed, changes)
+        for seed in range(min(seeds, SEEDS))
+        for changes in VARIANTS
+    ]
+
+
+def train(run: Run, setup: Setup) -> None:
+    """Train the encoder of a run, or find it trained."""
+    corpus = draw_sentences(
+        setup.data, setup.sentences, run.seed, setup.work / "sentences" / f"{setup.sentences}-{run.seed}.txt"
+    )
+    values = {"steps": setup.steps, "learning_rate": RATES[run.base], "seed": run.seed}
+    train_encoder(
+        base_name(run.base, setup.work),
+        corpus,
+        setup.work / run.name / "encoder",
+        teachers=[setup.teachers[name] for name in run.teachers],
+        weights=WEIGHTS.get(run.teachers),
+        config=make_training_config(run.system, values, run.changes),
+        dev=development_pairs(None, setup.data),
+    )
+
+
+def train_and_test(run: Run, setup: Setup) -> None:
+    """Train the encoder of a run and measure it on the test sets, the transfer tasks with the first seed only."""
+    encoder = base_name(run.base, setup.work)
+    if run.system != START:
+        train(run, setup)
+        encoder = str(setup.work / run.name / "encoder")
+    for group in MAIN if setup.transfer and run.seed == 0 else ("sts",):
+        out = setup.work / run.name / group
+        evaluate_encoders({run.system: encoder}, setup.data, [group], out=out, pooling="mean")
+
+
+def base_name(base: str, work: Path) -> str:
+    """Return what a base is loaded by."""
+    return BERT_TINY if base == "bert-tiny" else str(first_layers(MINILM, 3, work / "minilm-3"))
+
+
+def test_scores(folder: Path) -> dict[str, float]:
+    """Return what a run was measured at, by metric: the averages, and one a task; nothing before that."""
+    found = {}
+    for group, main in MAIN.items():
+        file = folder / group / "results.json"
+        for row in read_json(file)["rows"] if file.exists() else []:
+            if row["metric"] == main:
+                found[row["task"]] = row["values"][0]
+            elif row["metric"] == f"{group}_avg":
+                found[row["metric"]] = row["values"][0]
+    return found
+
+
+def dev_score(folder: Path) -> dict[str, float]:
+    """Return the best score on STS-B dev; nothing before the training has ended."""
+    file = folder / "encoder" / "training.json"
+    return {"stsb_dev": read_json(file)["result"]["chosen_by"]["best"]} if file.exists() else {}
+
+
+def gather(runs: Sequence[Run], work: Path, results: Path, *, ablations: bool) -> None:
+    """Write the results of every finished run: a row's values are in the order of the seeds."""
+    rows: dict[tuple[str, str, str], list[float]] = {}
+    for run in sorted(runs, key=lambda one: one.seed):
+        folder = work / run.name
+        system = " ".join(run.changes) or "defaults" if ablations else run.system
+        for metric, value in (dev_score(folder) if ablations else test_scores(folder)).items():
+            rows.setdefault((run.task, system, metric), []).append(value)
+    if rows:
+        name = "encoder-ablations" if ablations else "encoder-ranking"
+        seeds = sorted({run.seed for run in runs})
+        made = [Row(*key, values, "Spearman x 100" if _is_sts(key[2]) else "x 100") for key, values in rows.items()]
+        write_results(results / f"{name}.json", name, seeds, made)
+
+
+def _is_sts(metric: str) -> bool:
+    return metric.startswith(("sts", "sickr"))
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def main() -> None:
+    """Do everything that is not finished yet, several runs at a time, one thread each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time (%(default)s)")
+    parser.add_argument("--work", type=Path, default=WORK, help="where the runs are kept (%(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the JSON goes (%(default)s)")
+    parser.add_argument("--base", action="append", choices=BASES, help="only this base; may be repeated")
+    names = list(dict.fromkeys(system for system, _ in SYSTEMS))
+    parser.add_argument("--system", action="append", choices=names, help="only this system; may be repeated")
+    parser.add_argument("--seeds", type=int, default=MORE_SEEDS, help="at most so many seeds (%(default)s)")
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--sentences", type=int, default=64_000)
+    parser.add_argument("--transfer", action="store_true", help="the transfer tasks as well, with the first seed")
+    parser.add_argument("--label-free", metavar="NAME", help="teacher without labels: folder, package:... or hub")
+    parser.add_argument("--ablations", action="store_true", help="other settings, by STS-B dev")
+    options = parser.parse_args()
+    if "HUNDREDTH_DATA" not in os.environ:
+        sys.exit("set HUNDREDTH_DATA to the folder that holds the benchmark data (senteval/, wiki/)")
+    os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
+    teachers = {"minilm": MINILM, "mpnet": mpnet(), "label-free": options.label_free}
+    had = {name: str(path) for name, path in teachers.items() if path is not None}
+    for name in teachers.keys() - had.keys():
+        print(f"no teacher {name}: the systems that need it are left out", flush=True)
+    work = options.work.absolute()
+    setup = Setup(Path(os.environ["HUNDREDTH_DATA"]), work, options.sentences, options.steps, options.transfer, had)
+    if options.ablations:
+        runs, all_runs = ablation_runs(options.seeds), ablation_runs(SEEDS)
+    else:
+        runs = main_runs(options.base or BASES, options.system or names, had, options.seeds)
+        all_runs = main_runs(BASES, names, teachers, MORE_SEEDS)
+    for base in {run.base for run in runs}:
+        base_name(base, work)
+    do = train if options.ablations else train_and_test
+    with ProcessPoolExecutor(options.jobs, get_context("spawn"), _one_thread) as pool:
+        waiting = {pool.submit(do, run, setup): run for run in runs}
+        try:
+            for done in as_completed(waiting):
+                error = done.exception()
+                print(f"{waiting[done].name}: {'done' if error is None else 'failed'}", flush=True)
+                if error is not None:
+                    traceback.print_exception(error)
+                # Also those that were finished earlier, and are left out now.
+                gather(all_runs, work, options.results, ablations=options.ablations)
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+if __name__ == "__main__":
+    main()
