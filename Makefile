@@ -40,6 +40,9 @@ format: $(READY)  ## put the code into its format
 bench: $(READY)  ## the benchmarks, going on where they stopped (hours); needs HUNDREDTH_DATA
 	$(BIN)/python benchmarks/sampling_speed.py
 	$(BIN)/python benchmarks/transfer.py
+	$(BIN)/python benchmarks/encoder_speed.py
+	$(BIN)/python benchmarks/encoder_ranking.py
+	$(BIN)/python benchmarks/encoder_ranking.py --ablations
 
 docs: $(READY)  ## renew the tables and plots of the docs from benchmarks/results
 	$(BIN)/python benchmarks/render.py

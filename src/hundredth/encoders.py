@@ -206,4 +206,5 @@ def _tokenizer_hash(tokenizer: Any) -> str:
     if not isinstance(backend, Tokenizer):
         return fingerprint([type(tokenizer).__name__, tokenizer.get_vocab()])
     # What calls leave behind on it is not the tokenizer's own.
-    return fingerprint({**json.loads(backend.to_str()), "padding": None, "truncation": None})
+    own = {**json.loads(backend.to_str()), "padding": None, "truncation": None}
+    return fingerprint([own, getattr(tokenizer, "chat_template", None)])

@@ -125,7 +125,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
         (
             "a.csv",
             b'a,b\n"x' + 200_000 * b"y\n",
-            "not valid CSV (field larger than field limit (131072)); is a quot",
+            "not valid CSV (field larger than field limit (160000)); is a quot",
         ),
         ("a.jsonl", b'{"a": "b"}\n{"a"', "a.jsonl line 2: not valid JSON"),
         ("a.jsonl", b"[1]", "a.jsonl line 1: no JSON object but list"),

@@ -111,12 +111,13 @@ def _lines(path: Path) -> Iterator[Row]:
 
 
 def _cells(path: Path, quoted: bool, column: str | None, negatives: str | None) -> Iterator[Row]:
-    """Yield the rows below a table's header."""
+    """Yield the rows below a table's header. A quotation mark that is left open must not swallow the whole file."""
     with _opened(path) as file:
         # What is not UTF-8 goes through, and back to the bytes that it was.
         text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
         options: Any = {} if quoted else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
         reader = csv.reader(text, **options)
+        before = csv.field_size_limit(MAX_BYTES * 4)
         try:
             header = [name.strip() for name in next(reader, [])]
             places = [header.index(name) for name in _columns(str(path), column, negatives, header, header)]
@@ -128,6 +129,8 @@ def _cells(path: Path, quoted: bool, column: str | None, negatives: str | None) 
             raise UserError(
                 f"{path} line {reader.line_num}: not valid CSV ({error}); is a quotation mark left open?"
             ) from error
+        finally:
+            csv.field_size_limit(before)
 
 
 def _objects(path: Path, column: str | None, negatives: str | None) -> Iterator[Row]:
