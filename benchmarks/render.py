@@ -41,6 +41,8 @@ SHORTCUTS = {
     "--about": "task.about",
     "--limit-per-class": "task.limit_per_class",
     "--llm": "llm.name",
+    "--rl": "rl.algorithm",
+    "--reward": "rl.rewards",
     "--student": "base.name",
     "--prune-vocabulary": "base.prune_vocabulary",
     "--threads": "threads",
@@ -54,7 +56,8 @@ Every setting of a run, with its default. The defaults need no file: data, an LL
 - `--set PATH=VALUE` sets any of them, such as `--set student.epochs=20`. The value is read as YAML.
 - `--config FILE` reads a YAML file whose sections are the headings below. The file may leave out what it does not
   change. `OUT/run.yaml` is such a file: it lists every setting of a run.
-- `--seed N` sets the seed of every stage: `task`, `prompt`, `sampling`, `annotator` and `student`.
+- `--seed N` sets the seed of every stage: `task`, `prompt`, `rl`, `sampling`, `annotator`,
+  `augmentation` and `student`.
 - Where a setting is given more than once, `--set` wins over the options below, they win over `--seed`, and that
   over the file.
 - A setting that does not exist, or a value out of range, is refused before anything starts.

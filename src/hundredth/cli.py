@@ -20,6 +20,7 @@ from hundredth.console import plain_errors
 from hundredth.encoder_commands import app as encoder_app
 from hundredth.errors import UserError
 from hundredth.files import read_json
+from hundredth.knowledge_commands import app as knowledge_app
 
 if TYPE_CHECKING:
     from hundredth.runtime import Model
@@ -28,6 +29,7 @@ _CHUNK = 256  # texts predicted at a time: the first answers come soon, and a fi
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.add_typer(encoder_app, name="encoder")
+app.add_typer(knowledge_app, name="knowledge")
 
 
 def main() -> None:
@@ -89,6 +91,13 @@ def transfer(
     ] = None,
     limit_per_class: Annotated[int | None, typer.Option(help="Train on this many examples a class.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every stage.")] = None,
+    rl: Annotated[
+        str | None, typer.Option(metavar="ppo|grpo|none", help="Train the soft prompt further by rewards.")
+    ] = None,
+    reward: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODULE:FUNCTION[@WEIGHT]", help="Reward of your own for --rl; may be repeated."),
+    ] = None,
     prune_vocabulary: Annotated[
         bool | None,
         typer.Option(
@@ -112,6 +121,7 @@ def transfer(
     hundredth transfer nli.csv --text-column premise --text-column hypothesis \\
         --llm models/llama --student models/bert-tiny --out runs/nli
     hundredth transfer --task trec --data senteval --limit-per-class 16 ... --out runs/trec
+    hundredth transfer tickets.csv ... --rl ppo --reward mine:polite@0.5 --out runs/polite
     hundredth transfer --config runs/tickets/run.yaml --set student.epochs=20 --out runs/longer
 
     A run that was stopped, or whose settings or data have changed, goes on with the same command: what is
@@ -136,6 +146,7 @@ def transfer(
                     "limit_per_class": limit_per_class,
                 },
                 "llm": {"name": llm},
+                "rl": {"algorithm": rl, "rewards": reward or None},
                 "base": {"name": student, "prune_vocabulary": prune_vocabulary},
                 "threads": threads,
             }
@@ -160,6 +171,13 @@ def predict(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a text.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Say which stored texts decided it.")] = False,
+    abstain_below: Annotated[
+        float | None, typer.Option(help="Give no label where its probability is below this.")
+    ] = None,
+    max_error: Annotated[
+        float | None,
+        typer.Option(help="Give no label where more than this share would be wrong, by the dev texts."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; all by default.")] = None,
 ) -> None:
     """Label texts: prints label, probability and text, with tabs between, a line a text.
@@ -169,14 +187,17 @@ def predict(
     hundredth predict runs/tickets --file mails.csv --json > labels.jsonl
     cat mails.txt | hundredth predict runs/tickets
     hundredth predict runs/tickets --explain "my card was swallowed"
+    hundredth predict runs/tickets --file mails.csv --max-error 0.05
 
+    A text without an answer gets the label "-", in JSON null.
     For a task of more than one field use --file, or pipe JSON lines such as {"premise": ..., "hypothesis": ...}.
     """
     with plain_errors():
         from hundredth import load
 
-        with load(_model_folder(model), threads) as loaded:
+        with load(console.model_folder(model), threads) as loaded:
             found = _texts(loaded, texts or [], file)
+            least = loaded.threshold(abstain_below=abstain_below, max_error=max_error)
             if explain:
                 lines_of = console.explained_as_json if as_json else console.explained
             else:
@@ -184,7 +205,7 @@ def predict(
             empty = True
             while chunk := list(islice(found, _CHUNK)):
                 empty = False
-                typer.echo("\n".join(lines_of(loaded, chunk)))
+                typer.echo("\n".join(lines_of(loaded, chunk, least)))
             if empty:
                 raise UserError(f"{file or 'standard input'} holds no text")
 
@@ -255,11 +276,6 @@ def evaluate(
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     nested = {key: _without_none(value) if isinstance(value, dict) else value for key, value in values.items()}
     return {key: value for key, value in nested.items() if value is not None and (value != {} or key == "task")}
-
-
-def _model_folder(path: Path) -> Path:
-    inner = path / "model"
-    return inner if not (path / "hundredth.json").exists() and inner.is_dir() else path
 
 
 def _texts(model: "Model", given: Sequence[str], file: Path | None) -> Iterator[tuple[str, ...]]:

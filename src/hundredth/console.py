@@ -69,6 +69,12 @@ def _disk_is_full(error: BaseException | None) -> bool:
     return False
 
 
+def model_folder(path: Path) -> Path:
+    """Return the folder of the model where that of the run that made it may be given."""
+    inner = path / "model"
+    return inner if not (path / "hundredth.json").exists() and inner.is_dir() else path
+
+
 def run_as_json(run: "Run") -> str:
     """Return what came out of a finished run as one JSON object."""
     return json.dumps(_outcome(run), ensure_ascii=False)
@@ -100,53 +106,63 @@ def run_as_text(run: "Run") -> str:
     )
 
 
-def labelled(model: "Model", texts: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Predict `texts`; yield a line each: label, probability and the text's fields, with tabs between."""
+def labelled(model: "Model", texts: Sequence[tuple[str, ...]], least: float) -> Iterator[str]:
+    """Predict `texts`; yield a line each: label, probability and the text's fields, with tabs between.
+
+    A text whose probability is below `least` gets "-" for a label.
+    """
     for fields, row in zip(texts, model.predict_proba(texts), strict=True):
         best = int(row.argmax())
-        yield _line(model.labels[best], float(row[best]), fields)
+        yield _line(model.labels[best] if row[best] >= least else "-", float(row[best]), fields)
 
 
-def labelled_as_json(model: "Model", texts: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Predict `texts`; yield a JSON object each."""
+def labelled_as_json(model: "Model", texts: Sequence[tuple[str, ...]], least: float) -> Iterator[str]:
+    """Predict `texts`; yield a JSON object each, with the label null where its probability is below `least`."""
     for row in model.predict_proba(texts):
         best = int(row.argmax())
         found = {
-            "label": model.labels[best],
+            "label": model.labels[best] if row[best] >= least else None,
             "probability": float(row[best]),
             "probabilities": dict(zip(model.labels, row.tolist(), strict=True)),
         }
         yield json.dumps(found, ensure_ascii=False)
 
 
-def explained(model: "Model", texts: Sequence[tuple[str, ...]]) -> Iterator[str]:
+def explained(model: "Model", texts: Sequence[tuple[str, ...]], least: float) -> Iterator[str]:
     """Predict `texts`; yield for each its line and, below it, what decided it."""
     for fields in texts:
         why = model.explain(fields)
-        yield "\n".join([_line(why.label, why.probability, fields), *_reasons(why)])
+        label = why.label if why.probability >= least else "-"
+        yield "\n".join([_line(label, why.probability, fields), *_reasons(why)])
 
 
-def explained_as_json(model: "Model", texts: Sequence[tuple[str, ...]]) -> Iterator[str]:
+def explained_as_json(model: "Model", texts: Sequence[tuple[str, ...]], least: float) -> Iterator[str]:
     """Predict `texts`; yield a JSON object each, with what decided it."""
     for fields in texts:
-        yield json.dumps(model.explain(fields).to_dict(), ensure_ascii=False)
+        why = model.explain(fields)
+        found = {**why.to_dict(), "label": why.label if why.probability >= least else None}
+        yield json.dumps(found, ensure_ascii=False)
 
 
 def _reasons(why: "Explanation") -> Iterator[str]:
     yield f"  {why.head_share:4.0%} of it from the model itself"
     for one in why.neighbours:
-        text = " | ".join(_one_line(text) for text in one.texts)
+        text = " | ".join(one_line(text) for text in one.texts)
         shown = text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
         about = f"similarity {one.similarity:.2f}, {one.label} ({one.origin})"
-        yield f"  {one.share:4.0%} from a stored text, {about}: {shown}"
+        other = f"; without it {one.label_without}" if one.label_without != why.label else ""
+        yield f"  {one.share:4.0%} from a stored text, {about}: {shown}{other}"
+    if why.similarity_quantile == 0:
+        yield "       farther from all stored texts than any development text was: it may be out of scope"
 
 
 def _line(label: str, probability: float, fields: Sequence[str]) -> str:
     # A text's own tabs and line ends would break the line up.
-    return "\t".join([label, f"{probability:.4f}", *map(_one_line, fields)])
+    return "\t".join([label, f"{probability:.4f}", *map(one_line, fields)])
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Return a text with a single space for each run of whitespace, line ends and tabs among it."""
     return " ".join(text.split())
 
 

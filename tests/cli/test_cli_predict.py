@@ -100,11 +100,16 @@ def test_an_explanation_for_people(run: Any, model: Path) -> None:
     first, head, *neighbours = run("predict", model, "--explain", TEXTS[0]).stdout.splitlines()
     assert first == f"{why.label}\t{why.probability:.4f}\t{TEXTS[0]}"
     assert head == f"  {why.head_share:4.0%} of it from the model itself"
+    if why.similarity_quantile == 0:
+        assert neighbours.pop().endswith(
+            "farther from all stored texts than any development text was: it may be out of scope"
+        )
     assert len(neighbours) == len(why.neighbours) > 0
     for line, one in zip(neighbours, why.neighbours, strict=True):
         shown = one.texts[0] if len(one.texts[0]) <= 100 else one.texts[0][:97] + "..."
         about = f"similarity {one.similarity:.2f}, {one.label} ({one.origin}): {shown}"
-        assert line == f"  {one.share:4.0%} from a stored text, {about}"
+        other = "" if one.label_without == why.label else f"; without it {one.label_without}"
+        assert line == f"  {one.share:4.0%} from a stored text, {about}{other}"
 
 
 def test_an_explanation_for_programs(run: Any, model: Path) -> None:

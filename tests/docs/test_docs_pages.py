@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-SECTIONS = "task|llm|base|prompt|sampling|annotator|filters|student"
+SECTIONS = "task|llm|base|prompt|rl|sampling|annotator|filters|student"
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -10,7 +10,14 @@ from rich.console import Console
 from hundredth.evaluation.evidence import confusion, kept_texts, label_scores, left_out_texts, most_wrong
 from hundredth.evaluation.measure import uncalibrated
 from hundredth.evaluation.outcome import Cell
-from hundredth.evaluation.plots import SizedScore, reliability, reliability_plot, size_plot, spread_out
+from hundredth.evaluation.plots import (
+    SizedScore,
+    reliability,
+    reliability_plot,
+    risk_coverage_plot,
+    size_plot,
+    spread_out,
+)
 from hundredth.evaluation.report import write_report
 from hundredth.evaluation.table import system_table
 from hundredth.evaluation.wording import count, milliseconds, percent, points, size, verdict
@@ -195,7 +202,11 @@ def test_plots_are_valid_and_take_the_pages_colours():
     systems = [SizedScore("llm", 5e8, 0.9, None, False), SizedScore("full", 2e6, 0.85, 0.01, True)]
     gold = np.arange(30) % 3
     curve = np.random.default_rng(0).dirichlet(np.ones(3), size=30)
-    for svg in (size_plot(systems, "accuracy"), reliability_plot(gold, [("now", curve), ("before", curve)])):
+    for svg in (
+        size_plot(systems, "accuracy"),
+        reliability_plot(gold, [("now", curve), ("before", curve)]),
+        risk_coverage_plot(gold, [curve, curve]),
+    ):
         assert ElementTree.fromstring(svg.replace("xlink:href", "href")).tag == "svg"
         assert "var(--accent)" in svg
         assert not re.search(r"#0[1-9a]0", svg)

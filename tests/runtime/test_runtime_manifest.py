@@ -31,13 +31,13 @@ def test_a_manifest_is_read_back_as_it_was_written(make_model, tmp_path):
     manifest.write(tmp_path)
     assert Manifest.read(tmp_path) == manifest
     assert manifest.task.labels == LABELS
-    assert read_json(tmp_path / "hundredth.json")["format_version"] == 1
+    assert read_json(tmp_path / "hundredth.json")["format_version"] == 2
 
 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("format_version", 2, "format_version is 2, this hundredth reads 1"),
+        ("format_version", 3, "format_version is 3, this hundredth reads 1 and 2"),
         ("format_version", None, "format_version is missing"),
         ("task", None, "task is missing"),
         ("task", [], "task is []"),

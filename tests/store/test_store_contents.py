@@ -293,7 +293,7 @@ def test_a_damaged_page_is_reported(store, fill, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("PRAGMA user_version = 2", "schema version 2"),
+        ("PRAGMA user_version = 3", "schema version 3"),
         ("PRAGMA application_id = 1", "not a knowledge store"),
         ("DELETE FROM meta WHERE name = 'labels'", "labels"),
         ("UPDATE meta SET value = 'many' WHERE name = 'dimension'", "many"),

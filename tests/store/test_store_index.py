@@ -112,7 +112,7 @@ def test_an_index_that_cannot_be_saved_is_a_warning_and_the_entries_are_kept(
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hundredth.store.store.write_index", full_disk)
+    monkeypatch.setattr("hundredth.store.derived.write_index", full_disk)
     with caplog.at_level(logging.WARNING):
         store.close()
     assert "No space left" in caplog.text

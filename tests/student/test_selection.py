@@ -13,6 +13,7 @@ from hundredth.store.retrieval import calibrate, mix, neighbour_distribution, ne
 from hundredth.student.selection import (
     RetrievalGrid,
     choose_calibration,
+    choose_correction,
     choose_retrieval,
     expected_calibration_error,
 )
@@ -268,3 +269,17 @@ def test_calibration_lowers_the_calibration_error_of_an_overconfident_student() 
     calibrated = calibrate(overconfident, choose_calibration(overconfident, gold))
     assert expected_calibration_error(overconfident, gold) > 0.1
     assert expected_calibration_error(calibrated, gold) < 0.04
+
+
+@pytest.mark.parametrize(
+    ("nearest", "expected"),
+    [
+        (np.linspace(0.0, 0.9, 100), 0.95),  # keys far apart: copies may be as far as they are
+        (np.concatenate([np.full(90, 0.9), np.full(10, 0.97)]), 0.97),
+        (np.full(100, 0.9999), 0.99),  # keys close together: a copy must still count as one
+        (np.array([-np.inf]), 0.95),  # a single entry has no other
+    ],
+)
+def test_a_correction_reaches_as_far_as_different_texts_are_rare(nearest: np.ndarray, expected: float) -> None:
+    assert choose_correction(nearest) == pytest.approx(expected)
+    assert choose_correction(np.append(nearest, -np.inf)) == pytest.approx(expected)

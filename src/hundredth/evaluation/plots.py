@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 from numpy.typing import NDArray
 
 from hundredth.evaluation.wording import size
+from hundredth.runtime import risk_coverage
 
 # Colours that stand for the page's own: matplotlib writes them, and they are replaced afterwards.
 _INK, _FAINT, _ACCENT, _OTHER = "#010203", "#040506", "#070809", "#0a0b0c"
@@ -34,6 +35,7 @@ _SETTINGS: dict[Any, Any] = {
     "axes.spines.right": False,
 }
 _WIDTH, _HEIGHT = 5.6, 3.8
+_FEWEST_ANSWERS = 10  # where the risk-coverage curve begins
 # Systems within this factor of size share a column of names, whose lines are this share of the range of scores.
 _SAME_SIZE, _LINE = 20, 0.075
 
@@ -110,6 +112,28 @@ def reliability(
     used = texts > 0
     sums = [np.bincount(place, weights=values, minlength=bins)[used] for values in (confidence, right)]
     return sums[0] / texts[used], sums[1] / texts[used], texts[used]
+
+
+def risk_coverage_plot(gold: NDArray[np.int64], probabilities: Sequence[NDArray[np.float64]]) -> str:
+    """Plot the share of answers that are wrong against the share of texts answered, the surest first.
+
+    `gold` is (N,), `probabilities` (N, C) of each seed, a line each.
+    """
+    with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": "risk"}):
+        figure, axes = _figure()
+        highest = 0.0
+        for one in probabilities:
+            _threshold, answered, wrong = risk_coverage(one.max(axis=1), one.argmax(axis=1) == gold)
+            # Of a handful of answers the share that is wrong says nothing.
+            told = answered >= min(_FEWEST_ANSWERS, len(gold))
+            risk = 100 * wrong[told] / answered[told]
+            axes.plot(100 * answered[told] / len(gold), risk, color=_ACCENT, linewidth=1.2, alpha=0.8)
+            highest = max(highest, float(risk.max()))
+        axes.set_xlim(0, 102)
+        axes.set_ylim(0, max(5.0, 1.1 * highest))
+        axes.set_xlabel("texts answered, the surest first, %")
+        axes.set_ylabel("answers that are wrong, %")
+        return _svg(figure, "Risk against coverage")
 
 
 def spread_out(places: Sequence[float], distance: float) -> list[float]:

@@ -13,11 +13,10 @@ from hundredth.evaluation.controls import SYSTEMS
 from hundredth.evaluation.evidence import confusion, kept_texts, label_scores, left_out_texts, most_wrong
 from hundredth.evaluation.measure import uncalibrated
 from hundredth.evaluation.outcome import Evaluation
-from hundredth.evaluation.plots import SizedScore, reliability_plot, size_plot
+from hundredth.evaluation.plots import SizedScore, reliability_plot, risk_coverage_plot, size_plot
 from hundredth.evaluation.results import commit, machine, versions
 from hundredth.files import write_text
 from hundredth.pipeline.config import save_config
-from hundredth.pipeline.transfer import STAGES
 from hundredth.runtime import Manifest
 
 REPORT = "evaluation/report.html"
@@ -60,6 +59,9 @@ def _content(evaluation: Evaluation) -> dict[str, Any]:
         "comparisons": evaluation.comparisons(),
         "size_plot": Markup(_size_plot(evaluation)),
         "reliability_plot": Markup(_reliability_plot(evaluation)),
+        "risk_plot": Markup(
+            risk_coverage_plot(evaluation.gold, [cell.probabilities for cell in evaluation.cells[main]])
+        ),
         "confusion": counts,
         "shares": np.divide(counts, rows, out=np.zeros_like(counts), where=rows > 0),
         "label_scores": label_scores(evaluation, main),
@@ -73,7 +75,7 @@ def _content(evaluation: Evaluation) -> dict[str, Any]:
         "sampled": run.record("samples")["metrics"],
         "annotator": run.record("annotator")["metrics"],
         "student": run.record("student")["metrics"],
-        "stages": [run.record(name) for name in STAGES],
+        "stages": [run.record(name) for name in run.stages],
         "settings": save_config(run.config),
         "machine": machine(),
         "versions": versions(),

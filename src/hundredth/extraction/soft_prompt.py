@@ -98,6 +98,10 @@ class PromptedLLM:
         This is the policy's log-probability at temperature 1 over the whole vocabulary, and it has a gradient
         with respect to the prompt. The prompt is computed once a label, not once a text.
         """
+        return self.scored(labels, targets)[0]
+
+    def scored(self, labels: Sequence[int], targets: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return `token_logprobs`, the hidden state before each token (B, T, D), and where tokens are (B, T)."""
         device = self.llm.device
         different = sorted(set(labels))
         start = self.prefill(different).rows([different.index(label) for label in labels])
@@ -112,7 +116,8 @@ class PromptedLLM:
             before_BTD = torch.cat([before_BTD, hidden_BTD], dim=1)
         scores = self.llm.logits(before_BTD[real_BT])
         chosen = torch.log_softmax(scores, dim=-1).gather(1, target_BT[real_BT][:, None])[:, 0]
-        return torch.zeros(target_BT.shape, device=device).masked_scatter(real_BT, chosen)
+        logprobs_BT = torch.zeros(target_BT.shape, device=device).masked_scatter(real_BT, chosen)
+        return logprobs_BT, before_BTD, real_BT
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ def model_card(data: TaskData, config: RunConfig, student: dict[str, Any], model
     elif model["ignores_its_store"]:
         store = (
             f"It comes with a store of {model['entries']:,} entries, but on the development texts it was best "
-            "without them (lambda 0): **it ignores its store**, and knowledge added to it changes nothing."
+            "without them (lambda 0): **it ignores its store**; what users add or "
+            "correct decides for nearly identical texts alone."
         )
     else:
         store = (

@@ -11,6 +11,7 @@ from hundredth.extraction.annotation import AnnotatorConfig
 from hundredth.extraction.augmentation import AugmentationConfig
 from hundredth.extraction.filters import FilterConfig
 from hundredth.extraction.llm import DType
+from hundredth.extraction.rl_config import RLConfig
 from hundredth.extraction.sampling import SamplingConfig
 from hundredth.extraction.tuning import PromptConfig
 from hundredth.student.selection import RetrievalGrid
@@ -60,6 +61,7 @@ class RunConfig(BaseModel):
     llm: LLMConfig
     base: BaseStudentConfig
     prompt: PromptConfig = PromptConfig()
+    rl: RLConfig = RLConfig()
     sampling: SamplingConfig = SamplingConfig()
     annotator: AnnotatorConfig = AnnotatorConfig()
     filters: FilterConfig = FilterConfig()
@@ -74,7 +76,7 @@ _MISSING = {
     "llm": "no LLM is named: --llm NAME, or llm.name in the file of --config",
     "base": "no encoder is named to start the student from: --student NAME, or base.name in the file of --config",
 }
-_SEEDED = ("task", "prompt", "sampling", "annotator", "augmentation", "student")
+_SEEDED = ("task", "prompt", "rl", "sampling", "annotator", "augmentation", "student")
 
 
 def make_config(

@@ -69,7 +69,7 @@ def make_samples(
     """Let the LLM write texts of every label; write them with the length and log-probability of each."""
     words = data.task.verbalisation
     prompted = PromptedLLM(llm, words, prompt)
-    longest = max(len(prompted.target_ids(example.texts, 512)) for example in data.train)
+    longest = longest_text(prompted, data)
     labels = len(data.task.labels)
     items = [(number, number % labels) for number in range(-(-config.texts // labels) * labels)]
     rows: list[dict[str, Any]] = []
@@ -98,6 +98,11 @@ def make_samples(
         "tokens": tokens,
         "tokens_per_s": round(tokens / seconds, 1),
     }
+
+
+def longest_text(prompted: PromptedLLM, data: TaskData) -> int:
+    """Return the tokens of the longest training text, its end included: none that is written is longer."""
+    return max(len(prompted.target_ids(example.texts, 512)) for example in data.train)
 
 
 def make_annotator(

@@ -13,7 +13,17 @@ from hundredth.files import file_fingerprint, write_json
 from hundredth.pipeline.config import BaseStudentConfig, ModelConfig
 from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.progress import Reporter
-from hundredth.runtime import CalibrationInfo, EncoderInfo, Manifest, Model, RetrievalInfo, TaskInfo, load
+from hundredth.runtime import (
+    CalibrationInfo,
+    CorrectionInfo,
+    EncoderInfo,
+    Manifest,
+    Model,
+    RetrievalInfo,
+    TaskInfo,
+    dev_record,
+    load,
+)
 from hundredth.store import (
     KnowledgeStore,
     Neighbours,
@@ -30,6 +40,7 @@ from hundredth.student.prune import parameters_without_vocabulary, prune_vocabul
 from hundredth.student.selection import (
     RetrievalChoice,
     choose_calibration,
+    choose_correction,
     choose_retrieval,
     expected_calibration_error,
 )
@@ -37,7 +48,7 @@ from hundredth.student.training import StudentConfig, TrainingBatches, TrainingT
 from hundredth.tasks.metrics import score
 from hundredth.tasks.schema import Example, Task, labels_of
 
-# How many of the knowledge's texts the exported model is checked on, besides dev.
+# On how many of the knowledge's texts the exported model is checked, besides dev, and its spread of keys seen.
 _CHECKED_TEXTS = 1000
 
 
@@ -140,7 +151,7 @@ def make_model(
         EncoderInfo("encoder.onnx", fingerprint, model.dimension, length, export.precision),
         RetrievalInfo(1, 1.0, 0.0),
         CalibrationInfo(1.0),
-        provenance,
+        provenance=provenance,
     )
     manifest.write(folder)
     labels = labels_of(dev)
@@ -148,9 +159,11 @@ def make_model(
     with load(folder) as encoder:
         keys, logits = encoder.embed(texts)
         head = softmax(logits, 1.0)
-        neighbours = None
+        neighbours, correction = None, manifest.correction
         if recipe.retrieve:
-            neighbours = _build_store(folder, encoder, task, fingerprint, recipe.stored(knowledge), keys, config)
+            neighbours, correction = _build_store(
+                folder, encoder, task, fingerprint, recipe.stored(knowledge), keys, config
+            )
             _carry_over(carried, folder, encoder, task)
     choice, mixed = _choose(config, head, gold, neighbours)
     temperature = choose_calibration(mixed, gold)
@@ -159,6 +172,8 @@ def make_model(
         manifest,
         retrieval=choice if choice is not None else manifest.retrieval,
         calibration=CalibrationInfo(temperature),
+        correction=correction,
+        dev=dev_record(calibrated, gold, None if neighbours is None else neighbours.similarities[:, 0]),
     ).write(folder)
     return {
         "export": asdict(export),
@@ -184,13 +199,19 @@ def _build_store(
     knowledge: Knowledge,
     dev_keys: NDArray[np.float32],
     config: ModelConfig,
-) -> Neighbours:
-    """Fill the store with keys made by the exported encoder; return the dev texts' neighbours in it."""
+) -> tuple[Neighbours, CorrectionInfo]:
+    """Fill the store with keys made by the exported encoder.
+
+    Returns the dev texts' neighbours in it, and how near a text must be to one that is corrected.
+    """
     keys, _logits = encoder.embed(knowledge.texts)
     labels = [label if label >= 0 else None for label in knowledge.labels.tolist()]
     with KnowledgeStore.create(folder, task.labels, keys.shape[1], fingerprint) as store:
-        store.add(knowledge.texts, knowledge.stored_labels(), keys, knowledge.origins, labels)
-        return store.search(dev_keys, max(config.retrieval.k))
+        ids = np.array(store.add(knowledge.texts, knowledge.stored_labels(), keys, knowledge.origins, labels))
+        some = np.linspace(0, len(ids) - 1, min(len(ids), _CHECKED_TEXTS)).astype(int)
+        others = store.search(keys[some], 1, exclude_ids=ids[some])
+        correction = CorrectionInfo(choose_correction(others.similarities[:, 0]))
+        return store.search(dev_keys, max(config.retrieval.k)), correction
 
 
 def _choose(
@@ -220,4 +241,7 @@ def _carry_over(carried: Path | None, folder: Path, encoder: Model, task: Task) 
     keys, _logits = encoder.embed([entry.texts for entry in added])
     with KnowledgeStore.open(folder) as store:
         soft = np.stack([entry.soft_label for entry in added])
-        store.add([entry.texts for entry in added], soft, keys, "user", [entry.label for entry in added])
+        labels = [entry.label for entry in added]
+        store.add(
+            [entry.texts for entry in added], soft, keys, "user", labels, note="taken over from the model before"
+        )

@@ -1,6 +1,7 @@
 """The main job: a labelled file and an LLM in, a deployable model with its knowledge store out."""
 
 import platform
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -28,6 +29,7 @@ from hundredth.pipeline.extract import (
 )
 from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.reinforce import make_reinforcement, own_rewards
 from hundredth.pipeline.stages import Stage, read_record, refuse_strangers, run_stages
 from hundredth.pipeline.teach import Recipe, full_recipe, make_model, make_student
 from hundredth.runtime.encoder import available_threads
@@ -36,6 +38,10 @@ from hundredth.tasks import TaskData, load_task
 
 CONFIG = "run.yaml"
 STAGES = ("task", "prompt", "samples", "annotator", "knowledge", "student", "model")
+# With reinforcement learning the annotator comes before the samples: it judges the texts that are learnt from.
+_STAGES_WITH_RL = (*STAGES[:2], "annotator", "reinforcement", "samples", *STAGES[4:])
+# Outside the stage's folder, which is made anew when a run goes on.
+_RL_CHECKPOINT = ".reinforcement.checkpoint"
 _PACKAGES = ("hundredth", "torch", "transformers", "peft", "onnxruntime", "faiss-cpu", "numpy")
 
 
@@ -57,10 +63,15 @@ class Run:
         if not (root / CONFIG).exists():
             raise UserError(f"{root} is not a run folder: it has no {CONFIG}; name the --out of hundredth transfer")
         run = cls(root, make_config({}, root / CONFIG), reporter)
-        missing = [name for name in STAGES if read_record(root / name) is None]
+        missing = [name for name in run.stages if read_record(root / name) is None]
         if missing:
             raise UserError(f"the run in {root} has not finished: {missing[0]} is still to do; run transfer again")
         return run
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of the run's stages, in their order."""
+        return STAGES if self.config.rl.algorithm == "none" else _STAGES_WITH_RL
 
     @cached_property
     def data(self) -> TaskData:
@@ -124,6 +135,7 @@ def transfer(config: RunConfig, root: Path, reporter: Reporter | None = None) ->
 
     with threads(config.threads):
         run_stages(root, stages, announce)
+    shutil.rmtree(root / _RL_CHECKPOINT, ignore_errors=True)
     return run
 
 
@@ -135,8 +147,11 @@ def _stages(run: Run, data: TaskData) -> list[Stage]:
     def prompt(folder: Path) -> dict[str, Any]:
         return make_prompt(run.llm, run.data, config.prompt, folder, run.reporter)
 
+    # The stage whose prompt writes the texts.
+    source = "prompt" if config.rl.algorithm == "none" else "reinforcement"
+
     def samples(folder: Path) -> dict[str, Any]:
-        tuned = SoftPrompt.load(root / "prompt" / "prompt.safetensors").to(run.llm.device)
+        tuned = SoftPrompt.load(root / source / "prompt.safetensors").to(run.llm.device)
         return make_samples(run.llm, run.data, tuned, config.sampling, folder, run.reporter)
 
     def annotator(folder: Path) -> dict[str, Any]:
@@ -168,11 +183,19 @@ def _stages(run: Run, data: TaskData) -> list[Stage]:
         write_text(folder / "README.md", model_card(run.data, config, run.record("student")["metrics"], metrics))
         return metrics
 
+    def reinforcement(folder: Path) -> dict[str, Any]:
+        parts = root / "prompt", root / "annotator", root / _RL_CHECKPOINT
+        return make_reinforcement(run.llm, run.data, config.rl, own, *parts, folder, run.reporter)
+
+    # Imported now: a name that leads nowhere must not come out after an hour of the LLM's work.
+    own = own_rewards(config.rl)
+    of_rl = {**shared, **config.rl.model_dump(), "reward_files": [one.stamp for one in own]}
     base = {"base": config.base.model_dump(), "weights": model_stamp(config.base.name)}
-    return [
+    made = [
         Stage("task", (), fingerprint(asdict(data)), lambda folder: write_task(data, folder)),
         Stage("prompt", ("task",), {**shared, **config.prompt.model_dump()}, prompt),
-        Stage("samples", ("task", "prompt"), {**shared, **config.sampling.model_dump()}, samples),
+        Stage("reinforcement", ("task", "prompt", "annotator"), of_rl, reinforcement),
+        Stage("samples", ("task", source), {**shared, **config.sampling.model_dump()}, samples),
         Stage("annotator", ("task",), {**shared, **config.annotator.model_dump()}, annotator),
         Stage(
             "knowledge",
@@ -188,6 +211,9 @@ def _stages(run: Run, data: TaskData) -> list[Stage]:
         ),
         Stage("model", ("task", "knowledge", "student"), config.model.model_dump(), model),
     ]
+    return sorted(
+        (stage for stage in made if stage.name in run.stages), key=lambda stage: run.stages.index(stage.name)
+    )
 
 
 def provenance(config: RunConfig) -> dict[str, Any]:

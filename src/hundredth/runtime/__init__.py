@@ -7,16 +7,21 @@ from hundredth.runtime.knowledge import Hit, ModelStore
 from hundredth.runtime.manifest import (
     MANIFEST,
     CalibrationInfo,
+    CorrectionInfo,
+    DevInfo,
     EncoderInfo,
     Manifest,
     RetrievalInfo,
     TaskInfo,
 )
 from hundredth.runtime.model import Model, load
+from hundredth.runtime.trust import Nearness, dev_record, risk_coverage
 
 __all__ = [
     "MANIFEST",
     "CalibrationInfo",
+    "CorrectionInfo",
+    "DevInfo",
     "Encoder",
     "EncoderInfo",
     "Explanation",
@@ -24,10 +29,13 @@ __all__ = [
     "Manifest",
     "Model",
     "ModelStore",
+    "Nearness",
     "NeighbourShare",
     "RetrievalInfo",
     "TaskInfo",
     "available_threads",
+    "dev_record",
     "load",
     "read_texts",
+    "risk_coverage",
 ]

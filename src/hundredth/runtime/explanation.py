@@ -1,15 +1,27 @@
-"""Why a label was predicted: how much of its probability came from the model's head and from which entries."""
+"""Why a label was predicted: what came from the model's head, what from which entries, and what if not."""
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hundredth.store import Origin
+import numpy as np
+from numpy.typing import NDArray
+
+from hundredth.runtime.knowledge import Hit
+from hundredth.runtime.manifest import Manifest
+from hundredth.store import Origin, calibrate, mix, neighbour_distribution, neighbour_weights
+
+Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class NeighbourShare:
-    """An entry that took part; `label` is its gold label, or the likeliest of its soft label."""
+    """An entry that took part; `label` is its gold label, or the likeliest of its soft label.
+
+    `label_without` and its `probability_without` are what would be predicted if the entry were not there.
+    """
 
     id: int
     texts: tuple[str, ...]
@@ -17,23 +29,124 @@ class NeighbourShare:
     origin: Origin
     similarity: float
     share: float
+    contribution: float
+    label_without: str
+    probability_without: float
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """A prediction taken apart.
 
-    `probability` and `probabilities` (by label) are calibrated. `head_share` and the neighbours' shares are
-    parts of the label's mixed probability before calibration, p = (1 - lambda) head + lambda sum_k w_k q_k:
-    together they are 1. Neighbours are ordered by similarity.
+    `probability` and `probabilities` (by label) are calibrated. `mixed_probability` is the label's before that,
+    p = (1 - lambda) head + lambda sum_k w_k q_k, of which `head_contribution` and the neighbours' contributions are
+    the terms: `math.fsum` of them is it, exactly. A share is a contribution as a part of it, so that shares
+    together are 1. Neighbours are ordered by similarity.
+
+    Where `decided_by_user` is true, a user's entry was near enough to decide alone: it is the one neighbour, and
+    the head's share is 0. `head_label` is what the head alone would say.
+
+    `similarity` is the cosine to the nearest entry, `similarity_quantile` the share of the development texts that
+    were not nearer to theirs (see `Nearness`); None where unknown.
     """
 
     label: str
     probability: float
     probabilities: dict[str, float]
+    mixed_probability: float
     head_share: float
+    head_contribution: float
+    head_label: str
+    decided_by_user: bool
     neighbours: tuple[NeighbourShare, ...]
+    similarity: float | None
+    similarity_quantile: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the explanation as plain values for JSON."""
         return dataclasses.asdict(self)
+
+
+def explain(
+    manifest: Manifest,
+    head: Doubles,
+    near: Sequence[Hit],
+    deciders: Sequence[Hit],
+    nearest: tuple[float | None, float | None],
+) -> Explanation:
+    """Take apart the prediction from the head's probabilities (C,) and the entries looked up.
+
+    `near` are the K + 1 entries nearest to the text: the last one moves up where another is left out. `deciders`
+    are the two first of the user's entries that may decide. `nearest` is the similarity and its quantile.
+    """
+    labels, weight, k = manifest.task.labels, manifest.retrieval.weight, manifest.retrieval.k
+
+    def predict(without: int | None = None) -> Doubles:
+        others = [[hit for hit in hits if hit.entry.id != without] for hits in (near, deciders)]
+        return _calibrated(_mixed(manifest, head, *others), manifest)
+
+    served = predict()
+    best = int(served.argmax())
+    if deciders:
+        hits, weights, weight = deciders[:1], np.ones(1), 1.0
+    elif weight > 0 and near:
+        hits, weights = near[:k], _weights(near[:k], manifest)
+    else:
+        hits, weights, weight = (), np.zeros(0), 0.0
+    from_head = (1 - weight) * float(head[best])
+    parts = [
+        weight * float(taken) * float(hit.entry.soft_label[best]) for hit, taken in zip(hits, weights, strict=True)
+    ]
+    whole = math.fsum([from_head, *parts])
+    neighbours = []
+    for hit, part in zip(hits, parts, strict=True):
+        entry, without = hit.entry, predict(hit.entry.id)
+        neighbours.append(
+            NeighbourShare(
+                id=entry.id,
+                texts=entry.texts,
+                label=labels[int(entry.soft_label.argmax()) if entry.label is None else entry.label],
+                origin=entry.origin,
+                similarity=hit.similarity,
+                share=part / whole,
+                contribution=part,
+                label_without=labels[int(without.argmax())],
+                probability_without=float(without.max()),
+            )
+        )
+    return Explanation(
+        label=labels[best],
+        probability=float(served[best]),
+        probabilities=dict(zip(labels, served.tolist(), strict=True)),
+        mixed_probability=whole,
+        head_share=from_head / whole,
+        head_contribution=from_head,
+        head_label=labels[int(head.argmax())],
+        decided_by_user=bool(deciders),
+        neighbours=tuple(neighbours),
+        similarity=nearest[0],
+        similarity_quantile=nearest[1],
+    )
+
+
+def _mixed(manifest: Manifest, head: Doubles, near: Sequence[Hit], deciders: Sequence[Hit]) -> Doubles:
+    if deciders:
+        return deciders[0].entry.soft_label.astype(np.float64)
+    hits = near[: manifest.retrieval.k]
+    if not hits:
+        return head
+    soft_labels = np.stack([hit.entry.soft_label for hit in hits])
+    retrieved = neighbour_distribution(_weights(hits, manifest)[None], soft_labels[None])
+    mixed: Doubles = mix(head[None], retrieved, manifest.retrieval.weight)[0]
+    return mixed
+
+
+def _weights(hits: Sequence[Hit], manifest: Manifest) -> Doubles:
+    cosines = np.array([[hit.similarity for hit in hits]])
+    weights: Doubles = neighbour_weights(cosines, manifest.retrieval.temperature)[0]
+    return weights
+
+
+def _calibrated(mixed: Doubles, manifest: Manifest) -> Doubles:
+    calibrated: Doubles = calibrate(mixed[None], manifest.calibration.temperature)[0]
+    return calibrated

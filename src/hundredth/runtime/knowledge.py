@@ -8,43 +8,65 @@ import numpy as np
 from hundredth.errors import UserError
 from hundredth.runtime.encoder import Encoder
 from hundredth.runtime.texts import Text, as_fields
-from hundredth.store import Entry, KnowledgeStore, Origin
+from hundredth.store import Change, Entry, KnowledgeStore, Origin
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An entry found by `ModelStore.search`, with its cosine similarity to the text."""
+    """An entry that was found for a text, with its cosine similarity to it."""
 
     entry: Entry
     similarity: float
 
 
 class ModelStore:
-    """A model's knowledge store, with the model's encoder to make the keys."""
+    """A model's knowledge store, with the model's encoder to make the keys.
+
+    What changes it takes `by`, who does it, and `note`, why: both go into the log.
+    """
 
     def __init__(self, store: KnowledgeStore, encoder: Encoder, fields: Sequence[str]) -> None:
         self._store = store
         self._encoder = encoder
         self._fields = tuple(fields)
 
-    def add(self, texts: Sequence[Text], labels: Sequence[str]) -> list[int]:
+    def add(self, texts: Sequence[Text], labels: Sequence[str], *, by: str = "", note: str = "") -> list[int]:
         """Add texts with their labels (names that the model knows) and return the ids of the new entries."""
         rows = as_fields(texts, self._fields)
         if isinstance(labels, str) or len(labels) != len(rows):
             raise UserError(f"{len(rows)} texts need a list of as many labels, not {labels!r}")
-        known = {name: index for index, name in enumerate(self._store.labels)}
-        for label in labels:
-            if label not in known:
-                raise UserError(f"unknown label {label!r}: this model knows {', '.join(known)}")
-        indices = [known[label] for label in labels]
+        indices = [self._index(label) for label in labels]
         if not rows:
             return []
         embeddings, _ = self._encoder.encode(rows)
-        return self._store.add(rows, np.eye(len(known))[indices], embeddings, "user", indices)
+        soft_labels = np.eye(len(self._store.labels))[indices]
+        return self._store.add(rows, soft_labels, embeddings, "user", indices, by, note)
 
-    def delete(self, ids: Iterable[int]) -> int:
+    def correct(self, text: Text, label: str, *, by: str = "", note: str = "") -> Change:
+        """Say what the label of a text is: from now on it is that of all nearly identical texts too.
+
+        What the store said otherwise about this very text is replaced.
+        """
+        [row] = as_fields([text], self._fields)
+        index = self._index(label)
+        embeddings, _ = self._encoder.encode([row])
+        return self._store.correct(row, index, embeddings[0], by, note)
+
+    def delete(self, ids: Iterable[int], *, by: str = "", note: str = "") -> int:
         """Delete entries by id and return how many were there."""
-        return self._store.delete(ids)
+        return self._store.delete(ids, by, note)
+
+    def forget(self, ids: Iterable[int], *, by: str = "", note: str = "") -> Change:
+        """Delete entries by id; refuses ids that are not there."""
+        return self._store.forget(ids, by, note)
+
+    def undo(self, change: int, *, by: str = "", note: str = "") -> Change:
+        """Take back the change with this id; the undo is a change as well, and can be undone."""
+        return self._store.undo(change, by, note)
+
+    def log(self, limit: int | None = None) -> list[Change]:
+        """Return the changes, or the last `limit` of them, the latest first."""
+        return self._store.changes(limit)
 
     def entries(self, origin: Origin | None = None) -> Iterator[Entry]:
         """Go through all entries, or those of one origin, in order of id."""
@@ -54,8 +76,17 @@ class ModelStore:
         """Return up to `k` entries nearest to a text, nearest first."""
         embeddings, _ = self._encoder.encode(as_fields([text], self._fields))
         found, entries = self._store.nearest(embeddings[0], k)
-        similarities = found.similarities[0, : len(entries)].tolist()
-        return [Hit(*pair) for pair in zip(entries, similarities, strict=True)]
+        return hits(entries, found.similarities[0])
 
     def __len__(self) -> int:
         return len(self._store)
+
+    def _index(self, label: str) -> int:
+        if label not in self._store.labels:
+            raise UserError(f"unknown label {label!r}: this model knows {', '.join(self._store.labels)}")
+        return self._store.labels.index(label)
+
+
+def hits(entries: Sequence[Entry], similarities: Iterable[float]) -> list[Hit]:
+    """Pair entries with their similarities, of which there may be more (padding)."""
+    return [Hit(entry, float(similarity)) for entry, similarity in zip(entries, similarities, strict=False)]

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,7 +13,8 @@ from hundredth.files import file_fingerprint, read_json, write_json
 
 MANIFEST = "hundredth.json"
 TOKENIZER = "tokenizer.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_OLDEST_VERSION = 1  # before corrections and the record of the development texts
 PRECISIONS = ("int8", "float32")
 
 
@@ -72,6 +74,46 @@ class CalibrationInfo:
 
 
 @dataclass(frozen=True)
+class CorrectionInfo:
+    """From which cosine on a user's entry decides a text.
+
+    The default is for models that were made without a choice of their own: of short texts with other case or
+    punctuation nearly all are nearer than this, and of different texts few.
+    """
+
+    similarity: float = 0.98
+
+    def __post_init__(self) -> None:
+        _check(0 < self.similarity < 1, "correction.similarity", self.similarity, "a number between 0 and 1")
+
+
+@dataclass(frozen=True)
+class DevInfo:
+    """What the development texts say of when to trust the model; empty for a model made before this was kept.
+
+    With the probability threshold `threshold[i]`, `answered[i]` of the `texts` were answered and `wrong[i]` of
+    these were wrong; thresholds fall, the last answers all. `similarity` are evenly spaced quantiles, from the
+    least to the greatest, of the cosine to the nearest entry of the store; empty without a store.
+    """
+
+    texts: int = 0
+    threshold: tuple[float, ...] = ()
+    answered: tuple[int, ...] = ()
+    wrong: tuple[int, ...] = ()
+    similarity: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, counts in (("answered", self.answered), ("wrong", self.wrong)):
+            _check(len(counts) == len(self.threshold), f"dev.{name}", counts, "as long as dev.threshold")
+            rising = all(0 <= a <= b <= self.texts for a, b in pairwise((0, *counts)))
+            _check(rising, f"dev.{name}", counts, "numbers of texts that never fall")
+        falling = all(a > b for a, b in pairwise(self.threshold))
+        _check(falling, "dev.threshold", self.threshold, "numbers that fall")
+        rising = all(a <= b for a, b in pairwise(self.similarity))
+        _check(rising, "dev.similarity", self.similarity, "numbers that never fall")
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The content of hundredth.json; `provenance` is free: how and from what the model was made."""
 
@@ -79,6 +121,8 @@ class Manifest:
     encoder: EncoderInfo
     retrieval: RetrievalInfo
     calibration: CalibrationInfo
+    correction: CorrectionInfo = field(default_factory=CorrectionInfo)
+    dev: DevInfo = field(default_factory=DevInfo)
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
@@ -105,13 +149,15 @@ class Manifest:
         if not isinstance(content, dict) or "format_version" not in content:
             raise UserError("format_version is missing: not the description of a model")
         version = content["format_version"]
-        if version != FORMAT_VERSION or isinstance(version, bool):
+        if version not in (_OLDEST_VERSION, FORMAT_VERSION) or isinstance(version, bool):
             raise UserError(
-                f"format_version is {version!r}, this hundredth reads {FORMAT_VERSION}: "
+                f"format_version is {version!r}, this hundredth reads {_OLDEST_VERSION} and {FORMAT_VERSION}: "
                 "use the version of hundredth that wrote the model"
             )
-        names = ("task", "encoder", "retrieval", "calibration", "provenance")
-        _check_names(content, ("format_version", *names), "")
+        names = ["task", "encoder", "retrieval", "calibration", "provenance"]
+        if version == FORMAT_VERSION:
+            names += ["correction", "dev"]
+        _check_names(content, ("format_version", *names), "", version)
         parts = {name: content[name] for name in names}
         for name, part in parts.items():
             _check(isinstance(part, dict), name, part, "an object")
@@ -121,6 +167,7 @@ class Manifest:
             retrieval=RetrievalInfo(**_typed(parts["retrieval"], RetrievalInfo, "retrieval")),
             calibration=CalibrationInfo(**_typed(parts["calibration"], CalibrationInfo, "calibration")),
             provenance=parts["provenance"],
+            **_newer(parts),
         )
 
     def check_files(self, folder: Path) -> None:
@@ -151,6 +198,12 @@ class Manifest:
                 )
 
 
+def _newer(parts: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts that version 1 did not have; its models get their defaults."""
+    kinds = {"correction": CorrectionInfo, "dev": DevInfo}
+    return {name: kind(**_typed(parts[name], kind, name)) for name, kind in kinds.items() if name in parts}
+
+
 def _typed(part: dict[str, Any], kind: type, prefix: str) -> dict[str, Any]:
     """Return the values of `part` as the dataclass `kind` declares them, each of the right JSON type."""
     declared = {item.name: item.type for item in dataclasses.fields(kind)}
@@ -164,6 +217,11 @@ def _typed(part: dict[str, Any], kind: type, prefix: str) -> dict[str, Any]:
             number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
             _check(number, where, value, "a number")
             value = float(value)
+        elif expected in (tuple[float, ...], tuple[int, ...]):
+            kinds = (int,) if expected == tuple[int, ...] else (int, float)
+            plain = isinstance(value, list) and all(type(one) in kinds and math.isfinite(one) for one in value)
+            _check(plain, where, value, "a list of whole numbers" if kinds == (int,) else "a list of numbers")
+            value = tuple(value)
         elif expected == tuple[str, ...]:
             texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
             _check(texts, where, value, "a list of texts")
@@ -174,13 +232,15 @@ def _typed(part: dict[str, Any], kind: type, prefix: str) -> dict[str, Any]:
     return values
 
 
-def _check_names(part: dict[str, Any], expected: tuple[str, ...], prefix: str) -> None:
+def _check_names(
+    part: dict[str, Any], expected: tuple[str, ...], prefix: str, version: int = FORMAT_VERSION
+) -> None:
     for name in expected:
         if name not in part:
             raise UserError(f"{prefix}{name} is missing")
     for name in part:
         if name not in expected:
-            raise UserError(f"{prefix}{name} is not known in format version {FORMAT_VERSION}: remove it")
+            raise UserError(f"{prefix}{name} is not known in format version {version}: remove it")
 
 
 def _check(good: bool, name: str, value: object, expected: str) -> None:

@@ -1,30 +1,32 @@
 """A loaded model: embed, search, mix, calibrate."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hundredth.errors import UserError
 from hundredth.runtime.encoder import Encoder
-from hundredth.runtime.explanation import Explanation, NeighbourShare
-from hundredth.runtime.knowledge import ModelStore
+from hundredth.runtime.explanation import Explanation, explain
+from hundredth.runtime.knowledge import Hit, ModelStore, hits
 from hundredth.runtime.manifest import TOKENIZER, Manifest
 from hundredth.runtime.texts import Text, as_fields
+from hundredth.runtime.trust import Nearness, quantile_of, threshold_for
 from hundredth.store import (
-    Entry,
+    Change,
     KnowledgeStore,
     calibrate,
+    decide,
     mix,
     neighbour_distribution,
     neighbour_weights,
     softmax,
 )
-from hundredth.store.entries import DATABASE
+from hundredth.store.database import DATABASE
 
 _CHUNK = 1024  # predictions made at once, which bounds the memory for the neighbours' soft labels
 
@@ -96,9 +98,41 @@ class Model:
             raise UserError("this model has no knowledge store: it is a plain classifier")
         return ModelStore(self._knowledge, self._encoder, self.fields)
 
-    def predict(self, texts: Sequence[Text]) -> list[str]:
-        """Return the likeliest label of each text."""
-        return [self.labels[best] for best in self.predict_proba(texts).argmax(axis=1)]
+    @overload
+    def predict(self, texts: Sequence[Text]) -> list[str]: ...
+
+    @overload
+    def predict(
+        self, texts: Sequence[Text], *, abstain_below: float | None = ..., max_error: float | None = ...
+    ) -> list[str | None]: ...
+
+    def predict(
+        self, texts: Sequence[Text], *, abstain_below: float | None = None, max_error: float | None = None
+    ) -> Sequence[str | None]:
+        """Return the likeliest label of each text; None where the model abstains.
+
+        It does where the label's calibrated probability is below `abstain_below`, or below the threshold that
+        keeps the share of wrong answers at `max_error` on the development texts (see `threshold`).
+        """
+        least = self.threshold(abstain_below=abstain_below, max_error=max_error)
+        probabilities = self.predict_proba(texts)
+        best, sure = probabilities.argmax(axis=1).tolist(), (probabilities.max(axis=1) >= least).tolist()
+        return [self.labels[label] if answer else None for label, answer in zip(best, sure, strict=True)]
+
+    def threshold(self, *, abstain_below: float | None = None, max_error: float | None = None) -> float:
+        """Return the probability below which `predict` abstains with these arguments; 0 without any.
+
+        Raises:
+            UserError: both are given, one is out of its range, or the development texts cannot show so small an
+                error.
+        """
+        if max_error is not None:
+            if abstain_below is not None:
+                raise UserError("abstain_below and max_error are both given: leave one out")
+            return threshold_for(self.manifest.dev, max_error)
+        if abstain_below is not None and not 0 <= abstain_below <= 1:
+            raise UserError(f"abstain_below is {abstain_below}: give a probability from 0 to 1")
+        return abstain_below or 0.0
 
     def predict_proba(self, texts: Sequence[Text]) -> Doubles:
         """Return calibrated probabilities (N, C), in the order of the texts and of `labels`."""
@@ -117,37 +151,55 @@ class Model:
         """Predict one text and say how much the head and each stored entry had to do with it."""
         embeddings, logits = self.embed([text])
         settings = self.manifest.retrieval
-        head = softmax(logits, 1.0)
-        mixed, weights = head, np.zeros(0)
-        similarities: list[float] = []
-        entries: list[Entry] = []
-        if self._knowledge is not None and settings.weight > 0:
-            found, entries = self._knowledge.nearest(embeddings[0], settings.k)
-            weighed = neighbour_weights(found.similarities, settings.temperature)
-            mixed = mix(head, neighbour_distribution(weighed, found.soft_labels), settings.weight)
-            weights, similarities = weighed[0], found.similarities[0].tolist()
-        calibrated = calibrate(mixed, self.manifest.calibration.temperature)[0]
-        best = int(calibrated.argmax())
-        whole = float(mixed[0, best])
-        weight = settings.weight if entries else 0.0
-        neighbours = tuple(
-            NeighbourShare(
-                id=entry.id,
-                texts=entry.texts,
-                label=self.labels[int(entry.soft_label.argmax()) if entry.label is None else entry.label],
-                origin=entry.origin,
-                similarity=similarity,
-                share=weight * float(taken) * float(entry.soft_label[best]) / whole,
-            )
-            for entry, similarity, taken in zip(entries, similarities, weights, strict=False)
-        )
-        return Explanation(
-            label=self.labels[best],
-            probability=float(calibrated[best]),
-            probabilities=dict(zip(self.labels, calibrated.tolist(), strict=True)),
-            head_share=(1 - weight) * float(head[0, best]) / whole,
-            neighbours=neighbours,
-        )
+        near: list[Hit] = []
+        deciders: list[Hit] = []
+        similarity = quantile = None
+        if self._knowledge is not None:
+            with self._knowledge.unchanging():
+                found, entries = self._knowledge.nearest(embeddings[0], settings.k)
+                near = hits(entries, found.similarities[0])
+                # Searched anew: among many entries the k nearest of more need not be the k nearest.
+                found, entries = self._knowledge.nearest(embeddings[0], settings.k + 1)
+                known = {hit.entry.id for hit in near}
+                near += [hit for hit in hits(entries, found.similarities[0]) if hit.entry.id not in known][:1]
+                user = self._knowledge.search_user(embeddings, 2, self.manifest.correction.similarity)
+                deciders = hits(self._knowledge.get(id for id in user.ids[0] if id >= 0), user.similarities[0])
+        if near:
+            similarity = near[0].similarity
+            known_quantile = float(quantile_of(self.manifest.dev, np.array([similarity]))[0])
+            quantile = None if np.isnan(known_quantile) else known_quantile
+        return explain(self.manifest, softmax(logits, 1.0)[0], near, deciders, (similarity, quantile))
+
+    def nearness(self, texts: Sequence[Text]) -> Nearness:
+        """Say how near each text is to what the model knows: far ones may be out of its scope."""
+        embeddings, _ = self.embed(texts)
+        if self._knowledge is None or not len(embeddings):
+            similarity = np.full(len(embeddings), np.nan)
+        else:
+            nearest = self._knowledge.search(embeddings, 1).similarities[:, 0].astype(np.float64)
+            similarity = np.where(np.isfinite(nearest), nearest, np.nan)
+        return Nearness(similarity, quantile_of(self.manifest.dev, similarity))
+
+    def correct(self, text: Text, label: str, *, by: str = "", note: str = "") -> Change:
+        """Say what the label of a text is; it holds at once for the text and all nearly identical ones.
+
+        Whatever the weight of the store: a user's entry with a cosine of at least `manifest.correction.similarity`
+        decides, the nearest of them, and of equally near ones the newest. What the store said otherwise about
+        this very text is replaced. `by` and `note`, who and why, go into the log.
+        """
+        return self.store.correct(text, label, by=by, note=note)
+
+    def forget(self, ids: Iterable[int], *, by: str = "", note: str = "") -> Change:
+        """Delete the entries with these ids, all of which must be there."""
+        return self.store.forget(ids, by=by, note=note)
+
+    def undo(self, change: int, *, by: str = "", note: str = "") -> Change:
+        """Take back the change with this id: see `log`."""
+        return self.store.undo(change, by=by, note=note)
+
+    def log(self, limit: int | None = None) -> list[Change]:
+        """Return who changed what of the knowledge, when and why; the latest first, `limit` of them or all."""
+        return self.store.log(limit)
 
     def close(self) -> None:
         """Save the search index if the knowledge has changed, and close the files."""
@@ -165,8 +217,12 @@ class Model:
     def _probabilities(self, embeddings: Matrix, logits: Matrix) -> Doubles:
         settings = self.manifest.retrieval
         mixed = softmax(logits, 1.0)
-        if self._knowledge is not None and settings.weight > 0:
-            found = self._knowledge.search(embeddings, settings.k)
-            weights = neighbour_weights(found.similarities, settings.temperature)
-            mixed = mix(mixed, neighbour_distribution(weights, found.soft_labels), settings.weight)
+        if self._knowledge is not None:
+            with self._knowledge.unchanging():
+                user = self._knowledge.search_user(embeddings, 1, self.manifest.correction.similarity)
+                if settings.weight > 0:
+                    found = self._knowledge.search(embeddings, settings.k)
+                    weights = neighbour_weights(found.similarities, settings.temperature)
+                    mixed = mix(mixed, neighbour_distribution(weights, found.soft_labels), settings.weight)
+            mixed = decide(mixed, user.soft_labels[:, 0])
         return calibrate(mixed, self.manifest.calibration.temperature)

@@ -1,17 +1,20 @@
 """The knowledge store: entries in SQLite, a derived search index, the retrieval maths; no torch."""
 
+from hundredth.store.changes import Change
 from hundredth.store.entries import ORIGINS, Entry, Origin
 from hundredth.store.index import Neighbours
-from hundredth.store.retrieval import calibrate, mix, neighbour_distribution, neighbour_weights, softmax
+from hundredth.store.retrieval import calibrate, decide, mix, neighbour_distribution, neighbour_weights, softmax
 from hundredth.store.store import KnowledgeStore
 
 __all__ = [
     "ORIGINS",
+    "Change",
     "Entry",
     "KnowledgeStore",
     "Neighbours",
     "Origin",
     "calibrate",
+    "decide",
     "mix",
     "neighbour_distribution",
     "neighbour_weights",

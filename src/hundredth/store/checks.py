@@ -1,11 +1,15 @@
 """What may enter a store: each check returns clean values or says what is wrong, with the value seen."""
 
 import reprlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hundredth.errors import UserError
+from hundredth.store.entries import ORIGINS, NewEntry, Origin
 
 
 def unit_keys(keys: ArrayLike, dimension: int) -> NDArray[np.float32]:
@@ -60,3 +64,35 @@ def check_texts(texts: tuple[str, ...], position: int) -> None:
         "".join(texts).encode()
     except UnicodeEncodeError as error:
         raise UserError(f"entry {position} holds text that is not valid Unicode: {error}") from error
+
+
+def new_entries(
+    texts: Sequence[tuple[str, ...]],
+    soft_labels: ArrayLike,
+    keys: ArrayLike,
+    origins: Sequence[Origin] | Origin,
+    labels: Sequence[int | None],
+    dimension: int,
+    classes: int,
+) -> list[NewEntry]:
+    """Return N checked entries, made now, of a store with keys of width `dimension` and so many `classes`.
+
+    `origins` is one for all or one each; see `KnowledgeStore.add` for the rest.
+    """
+    count = len(texts)
+    key_rows = unit_keys(keys, dimension)
+    soft_rows = soft_label_rows(soft_labels, classes)
+    each: Sequence[Any] = [origins] * count if isinstance(origins, str) else origins
+    sizes = {"soft labels": len(soft_rows), "keys": len(key_rows), "origins": len(each), "labels": len(labels)}
+    for what, size in sizes.items():
+        if size != count:
+            raise UserError(f"{count} texts but {size} {what}: give one for each text")
+    for position, (fields, origin) in enumerate(zip(texts, each, strict=True)):
+        check_texts(fields, position)
+        if origin not in ORIGINS:
+            raise UserError(f"unknown origin {origin!r} of entry {position}: use one of {', '.join(ORIGINS)}")
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return [
+        NewEntry(tuple(fields), soft, label_index(label, classes), origin, created, key)
+        for fields, soft, label, origin, key in zip(texts, soft_rows, labels, each, key_rows, strict=True)
+    ]

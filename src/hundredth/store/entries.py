@@ -2,7 +2,7 @@
 
 The database carries the labels, the width of the keys, the fingerprint of the encoder that makes the keys,
 and a generation: a counter that every change raises in its own transaction, so that a derived index can tell
-whether it is current. Ids are never used twice.
+whether it is current. Each change is logged in the same transaction. Ids are never given to another entry.
 """
 
 import json
@@ -17,28 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hundredth.errors import UserError
-from hundredth.files import atomic_path
+from hundredth.store import changes
+from hundredth.store.changes import ENTRY_COLUMNS, Change, Kind
+from hundredth.store.database import bring_up_to_date, connect
 
 Origin = Literal["gold", "generated", "unlabelled", "user"]
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
 
-DATABASE = "store.db"
-SCHEMA_VERSION = 1
-_APPLICATION_ID = 0x48554E44  # "HUND": tells a knowledge store from any other SQLite file
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE entries (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    texts TEXT NOT NULL,            -- JSON list, one string per field of the task
-    soft_label BLOB NOT NULL,       -- float32, little endian, one per label
-    label INTEGER,                  -- index of the gold label, if there is one
-    origin TEXT NOT NULL CHECK (origin IN ('gold', 'generated', 'unlabelled', 'user')),
-    created TEXT NOT NULL,          -- ISO 8601, UTC
-    key BLOB NOT NULL               -- float32, little endian, of length 1
-);
-"""
 _FLOAT = np.dtype("<f4")
 _COLUMNS = "id, texts, soft_label, label, origin, created"
+_AT_ONCE = 500  # ids named in one statement
 _PAGE = 1000
 
 
@@ -68,31 +56,17 @@ class NewEntry:
 
 @dataclass(frozen=True)
 class Vectors:
-    """Every entry's `ids` (N,) in ascending order, `keys` (N, d) and `soft_labels` (N, C), for the index."""
+    """Entries' `ids` (N,), ascending, `keys` (N, d), `soft_labels` (N, C), and which are the user's (N,)."""
 
     ids: NDArray[np.int64]
     keys: NDArray[np.float32]
     soft_labels: NDArray[np.float32]
+    user: NDArray[np.bool_]
 
-
-def create_database(path: Path, labels: Sequence[str], dimension: int, encoder: str) -> None:
-    """Make an empty database at `path`, whole or not at all."""
-    meta = {
-        "labels": json.dumps(list(labels)),
-        "dimension": str(dimension),
-        "encoder": encoder,
-        "generation": "0",
-    }
-    with atomic_path(path) as temporary:
-        connection = sqlite3.connect(temporary)
-        try:
-            connection.executescript(_SCHEMA)
-            connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            connection.commit()
-        finally:
-            connection.close()
+    def of_user(self) -> "Vectors":
+        """Return those of the entries that users made."""
+        mine = self.user
+        return Vectors(self.ids[mine], self.keys[mine], self.soft_labels[mine], mine[mine])
 
 
 class EntryTable:
@@ -104,9 +78,9 @@ class EntryTable:
         if not path.is_file():
             raise UserError(f"no knowledge store at {path}: check the path, or make one first")
         with self._reporting("read"):
-            self._connection = _connect(path, writable)
+            self._connection = connect(path, writable)
             try:
-                self._check_kind()
+                self._has_log = bring_up_to_date(self._connection, path, writable)
                 meta = dict(self._connection.execute("SELECT name, value FROM meta"))
                 self.labels = tuple(str(label) for label in json.loads(meta["labels"]))
                 self.dimension = int(meta["dimension"])
@@ -123,30 +97,45 @@ class EntryTable:
         """Fold the log into the database file and close it."""
         self._connection.close()
 
-    def vectors(self) -> Vectors:
-        """Read every id, key and soft label; refuses a database whose content cannot be right."""
+    def vectors(self, ids: Sequence[int] | None = None) -> Vectors:
+        """Read ids, keys and soft labels, all or of these `ids`; refuses content that cannot be right."""
+        select = "SELECT id, key, soft_label, origin = 'user' FROM entries"
         with self._reporting("read"):
-            problem = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if problem != "ok":
-                raise self._damaged(problem)
-            rows = self._connection.execute("SELECT id, key, soft_label FROM entries ORDER BY id").fetchall()
-        ids = np.array([row[0] for row in rows], dtype=np.int64)
+            if ids is None:
+                problem = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if problem != "ok":
+                    raise self._damaged(problem)
+                rows = self._connection.execute(f"{select} ORDER BY id").fetchall()
+            else:
+                rows = []
+                for start in range(0, len(ids), _AT_ONCE):
+                    some = sorted(ids)[start : start + _AT_ONCE]
+                    marks = ",".join("?" * len(some))
+                    rows += self._connection.execute(f"{select} WHERE id IN ({marks}) ORDER BY id", some)
+        found = np.array([row[0] for row in rows], dtype=np.int64)
         keys = self._matrix([row[1] for row in rows], self.dimension, "key")
         soft_labels = self._matrix([row[2] for row in rows], len(self.labels), "soft label")
-        self._check_rows(ids, np.abs(np.linalg.norm(keys, axis=1) - 1) < 1e-3, "key is not of length 1")
-        self._check_rows(ids, np.abs(soft_labels.sum(axis=1) - 1) < 1e-3, "soft label does not sum to 1")
-        return Vectors(ids, keys, soft_labels)
+        self._check_rows(found, np.abs(np.linalg.norm(keys, axis=1) - 1) < 1e-3, "key is not of length 1")
+        self._check_rows(found, np.abs(soft_labels.sum(axis=1) - 1) < 1e-3, "soft label does not sum to 1")
+        return Vectors(found, keys, soft_labels, np.array([row[3] for row in rows], dtype=np.bool_))
 
-    def add(self, entries: Sequence[NewEntry]) -> list[int]:
-        """Insert entries in one transaction and return their ids, ascending in the order given."""
+    def replace(self, kind: Kind, ids: Sequence[int], entries: Sequence[NewEntry], by: str, note: str) -> Change:
+        """Take out the entries with these ids that are there, and put others in, in one logged transaction.
+
+        The new entries' ids ascend in the order given.
+        """
         with self._change() as connection:
             row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").fetchone()
             first = (row[0] if row else 0) + 1
+            gone = [id for id in sorted(set(ids)) if self._row(id) is not None]
+            new = list(range(first, first + len(entries)))
+            changes.record(connection, kind, by, note, gone, new)
+            connection.executemany("DELETE FROM entries WHERE id = ?", ((id,) for id in gone))
             connection.executemany(
-                f"INSERT INTO entries ({_COLUMNS}, key) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO entries ({ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     (
-                        first + position,
+                        id,
                         json.dumps(entry.texts, ensure_ascii=False),
                         entry.soft_label.astype(_FLOAT).tobytes(),
                         entry.label,
@@ -154,35 +143,47 @@ class EntryTable:
                         entry.created,
                         entry.key.astype(_FLOAT).tobytes(),
                     )
-                    for position, entry in enumerate(entries)
+                    for id, entry in zip(new, entries, strict=True)
                 ),
             )
-        return list(range(first, first + len(entries)))
+            return changes.read_changes(connection, 1)[0]
 
-    def delete(self, ids: Sequence[int]) -> list[int]:
-        """Delete the entries with these ids in one transaction; return the ids that were there, ascending."""
-        with self._change() as connection:
-            return [
-                id
-                for id in sorted(set(ids))
-                if connection.execute("DELETE FROM entries WHERE id = ?", (id,)).rowcount
-            ]
-
-    def update(self, id: int, soft_label: NDArray[np.float32], label: int | None) -> None:
+    def update(self, id: int, soft_label: NDArray[np.float32], label: int | None, by: str, note: str) -> Change:
         """Replace the labels of one entry; raises KeyError when there is none."""
         with self._change() as connection:
-            changed = connection.execute(
+            if self._row(id) is None:
+                raise KeyError(id)
+            changes.record(connection, "update", by, note, [id], [id])
+            connection.execute(
                 "UPDATE entries SET soft_label = ?, label = ? WHERE id = ?",
                 (soft_label.astype(_FLOAT).tobytes(), label, id),
             )
-            if not changed.rowcount:
-                raise KeyError(id)
+            return changes.read_changes(connection, 1)[0]
+
+    def undo(self, change: int, by: str, note: str) -> Change:
+        """Take a change back; return the change that this makes."""
+        with self._change() as connection:
+            changes.undo(connection, change, by, note)
+            return changes.read_changes(connection, 1)[0]
+
+    def changes(self, limit: int | None) -> list[Change]:
+        """Return the last `limit` changes, or all, the latest first; none where there is no log."""
+        with self._reporting("read"):
+            return changes.read_changes(self._connection, limit) if self._has_log else []
 
     def get(self, id: int) -> Entry | None:
         """Return one entry, or None when there is none with this id."""
         with self._reporting("read"):
-            row = self._connection.execute(f"SELECT {_COLUMNS} FROM entries WHERE id = ?", (id,)).fetchone()
+            row = self._row(id)
         return None if row is None else self._entry(row)
+
+    def with_texts(self, texts: tuple[str, ...]) -> list[int]:
+        """Return the ids of the entries with these very texts."""
+        with self._reporting("read"):
+            rows = self._connection.execute(
+                "SELECT id FROM entries WHERE texts = ? ORDER BY id", (json.dumps(texts, ensure_ascii=False),)
+            ).fetchall()
+        return [id for (id,) in rows]
 
     def page(self, after: int, origin: Origin | None) -> list[Entry]:
         """Return the next entries in order of id, from the first id above `after`; empty at the end."""
@@ -233,16 +234,11 @@ class EntryTable:
         except sqlite3.DatabaseError as error:
             raise self._damaged(str(error)) from error
 
-    def _check_kind(self) -> None:
-        application = self._connection.execute("PRAGMA application_id").fetchone()[0]
-        if application != _APPLICATION_ID:
-            raise UserError(f"{self.path} is not a knowledge store (application id {application:#x})")
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version != SCHEMA_VERSION:
-            raise UserError(
-                f"{self.path} has schema version {version}, this hundredth reads {SCHEMA_VERSION}: "
-                "use the version of hundredth that wrote it, or build the store again"
-            )
+    def _row(self, id: int) -> tuple[int, str, bytes, int | None, Origin, str] | None:
+        row: tuple[int, str, bytes, int | None, Origin, str] | None = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM entries WHERE id = ?", (id,)
+        ).fetchone()
+        return row
 
     def _matrix(self, blobs: list[bytes], width: int, what: str) -> NDArray[np.float32]:
         if any(len(blob) != width * _FLOAT.itemsize for blob in blobs):
@@ -265,24 +261,3 @@ class EntryTable:
 
     def _damaged(self, problem: str) -> UserError:
         return UserError(f"{self.path} is damaged: {problem}; restore it from a copy, or build the store again")
-
-
-def _connect(path: Path, writable: bool) -> sqlite3.Connection:
-    # `immutable` lets SQLite read without a log or lock file, which a read-only folder could not hold.
-    options = "mode=rw" if writable else "mode=ro&immutable=1"
-    log = path.with_name(path.name + "-wal")
-    if not writable and log.exists() and log.stat().st_size:
-        raise UserError(
-            f"{path} has changes in {log.name} that are not folded in, and its folder is read-only: "
-            "open the store once where its folder can be written"
-        )
-    uri = f"{path.absolute().as_uri()}?{options}"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
-    try:
-        if writable:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-    except BaseException:
-        connection.close()
-        raise
-    return connection

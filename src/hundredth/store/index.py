@@ -1,7 +1,8 @@
 """Search among the keys: exact while the store is small, inverted lists and exact re-scoring when large.
 
 Faiss proposes candidates; their similarities are then computed from the float32 keys and sorted, the older
-entry first when equal. So an exact result does not depend on the batch that a query comes in.
+entry first when equal, or the newer among users' entries. So an exact result does not depend on the batch that a
+query comes in.
 Letters of the shapes: N entries, B queries, d width of a key, C labels, k neighbours, F candidates.
 """
 
@@ -45,10 +46,12 @@ class SearchIndex:
     """Ids, keys and soft labels of all entries in memory, and the faiss index that proposes candidates.
 
     `proposer` is a faiss index over the same keys, labelled with entry ids; it is built when not given.
+    Of entries that are equally near the older comes first, or with `newest_first` the newer.
     Not thread-safe by itself (KnowledgeStore holds the lock).
     """
 
-    def __init__(self, vectors: Vectors, proposer: Any = None) -> None:
+    def __init__(self, vectors: Vectors, proposer: Any = None, *, newest_first: bool = False) -> None:
+        self._newest_first = newest_first
         self._size = len(vectors.ids)
         self._ids, self._keys, self._soft_labels = vectors.ids, vectors.keys, vectors.soft_labels
         self.proposer = _build(self.ids, self.keys) if proposer is None else proposer
@@ -72,11 +75,15 @@ class SearchIndex:
         return not _has_lists(self.proposer)
 
     def add(self, ids: Ids, keys: Matrix, soft_labels: Matrix) -> None:
-        """Add entries; their ids are above all present ones."""
-        assert not self._size or not len(ids) or ids[0] > self._ids[self._size - 1]
-        self._ids = _append(self._ids, self._size, ids)
-        self._keys = _append(self._keys, self._size, keys)
-        self._soft_labels = _append(self._soft_labels, self._size, soft_labels)
+        """Add entries that are not present; ids ascend. Those that come after all present ones cost the least."""
+        if not self._size or not len(ids) or ids[0] > self._ids[self._size - 1]:
+            self._ids = _append(self._ids, self._size, ids)
+            self._keys = _append(self._keys, self._size, keys)
+            self._soft_labels = _append(self._soft_labels, self._size, soft_labels)
+        else:  # an undone deletion: the entries go back to their places
+            places = np.searchsorted(self.ids, ids)
+            self._soft_labels = np.insert(self._soft_labels[: self._size], places, soft_labels, axis=0)
+            self._ids, self._keys = np.insert(self.ids, places, ids), np.insert(self.keys, places, keys, axis=0)
         self._size += len(ids)
         if self._outgrown():
             self.proposer = _build(self.ids, self.keys)
@@ -84,7 +91,7 @@ class SearchIndex:
             self.proposer.add_with_ids(_even(keys), ids)
 
     def delete(self, ids: Ids) -> None:
-        """Remove the entries with these ids, all of which are present."""
+        """Remove the entries with these ids, as far as they are present."""
         keep = ~np.isin(self.ids, ids)
         self._ids, self._keys = self.ids[keep], self.keys[keep]
         self._soft_labels = self._soft_labels[: self._size][keep]
@@ -93,11 +100,7 @@ class SearchIndex:
         if not self.exact and self._size < 0.9 * EXACT_LIMIT:
             self.proposer = _build(self.ids, self.keys)
         else:
-            self.proposer.remove_ids(np.ascontiguousarray(ids))
-
-    def set_soft_label(self, id: int, soft_label: Matrix) -> None:
-        """Replace the soft label (C,) of an entry that is present."""
-        self._soft_labels[np.searchsorted(self.ids, id)] = soft_label
+            _remove(self.proposer, np.ascontiguousarray(ids))
 
     def search(self, queries: Matrix, k: int, exclude_ids: Ids | None = None) -> Neighbours:
         """Return the k nearest entries of each query (B, d), which has length 1; B may be 0.
@@ -130,7 +133,8 @@ class SearchIndex:
             worst, found = cosines.min(axis=1), np.isfinite(cosines).sum(axis=1)
             if excluded is not None:
                 cosines[self._ids[positions] == excluded[:, None]] = -np.inf
-            order = np.lexsort((positions, -cosines), axis=-1)[:, :k]
+            age = -positions if self._newest_first else positions
+            order = np.lexsort((age, -cosines), axis=-1)[:, :k]
             cosines = np.take_along_axis(cosines, order, axis=-1)
             if self.exact:
                 # Faiss may cut anywhere within a group of ties: go on until the whole group has been seen.
@@ -187,6 +191,30 @@ def _build(ids: Ids, keys: Matrix) -> Any:
     if len(ids):
         proposer.add_with_ids(vectors, ids)
     return proposer
+
+
+def _remove(proposer: Any, ids: Ids) -> None:
+    """Remove entries from a proposer, and what faiss leaves of their codes.
+
+    Codes are packed in blocks. `remove_ids` (faiss 1.15) leaves old ones behind the end of a list, and an addition
+    then writes its own over them bit by bit: the new entries are as good as lost.
+    """
+    if not _has_lists(proposer):
+        proposer.remove_ids(ids)
+        return
+    lists: Any = faiss.downcast_InvertedLists(proposer.invlists)
+    before = [lists.list_size(number) for number in range(lists.nlist)]
+    proposer.remove_ids(ids)
+    packer = lists.packer
+    nothing = np.zeros(packer.code_size, dtype=np.uint8)
+    for number, old in enumerate(before):
+        size = lists.list_size(number)
+        blocks, used = -(-size // packer.nvec), size % packer.nvec
+        if size == old or not used:
+            continue
+        codes = faiss.rev_swig_ptr(lists.get_codes(number), blocks * packer.block_size)
+        for place in range(used, packer.nvec):
+            packer.pack_1(nothing, place, codes.reshape(blocks, -1)[-1:])
 
 
 def _has_lists(proposer: Any) -> bool:

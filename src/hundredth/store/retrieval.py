@@ -50,6 +50,16 @@ def mix(head: Floats, retrieved: Floats, weight: float) -> Doubles:
     return mixed
 
 
+def decide(mixed: Floats, decided: Floats) -> Doubles:
+    """Return `decided` (B, C) where a user's entry is near enough to decide, else `mixed` (B, C).
+
+    A row of `decided` that is all zeros is no decision. What a user says of a text holds for it whatever the
+    weight of the store is: a mixture would let the head outvote the person who corrects it.
+    """
+    found = np.any(np.asarray(decided) != 0, axis=-1, keepdims=True)
+    return np.where(found, np.asarray(decided, dtype=np.float64), np.asarray(mixed, dtype=np.float64))
+
+
 def calibrate(probabilities: Floats, temperature: float) -> Doubles:
     """Return softmax(log(probabilities) / temperature) along each row, (B, C): temperature scaling.
 

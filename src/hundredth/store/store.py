@@ -1,34 +1,28 @@
 """The knowledge store: an LLM's knowledge of a task, as entries that a small model looks up."""
 
 import contextlib
-import logging
 import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hundredth.errors import UserError
-from hundredth.store.checks import check_texts, label_index, soft_label_rows, unit_keys
-from hundredth.store.entries import (
-    DATABASE,
-    ORIGINS,
-    Entry,
-    EntryTable,
-    NewEntry,
-    Origin,
-    create_database,
-)
-from hundredth.store.index import Neighbours, SearchIndex, fits
-from hundredth.store.index_file import INDEX, StaleIndexError, read_index, write_index
+from hundredth.store.changes import Change, Kind
+from hundredth.store.checks import label_index, new_entries, soft_label_rows, unit_keys
+from hundredth.store.database import DATABASE, create_database
+from hundredth.store.derived import Derived, release
+from hundredth.store.entries import ORIGINS, Entry, EntryTable, NewEntry, Origin
+from hundredth.store.index import Neighbours
+from hundredth.store.index_file import INDEX
 
-_log = logging.getLogger(__name__)
+# Keys this near are the same text to the encoder: what is left is rounding.
+_SAME = 1 - 1e-5
 
 
 class KnowledgeStore:
@@ -39,12 +33,12 @@ class KnowledgeStore:
     threads of one process may share a store. Made by `create` or `open`, not by calling the class.
     """
 
-    def __init__(self, folder: Path, table: EntryTable, index: SearchIndex, saved: int) -> None:
+    def __init__(self, table: EntryTable, derived: Derived) -> None:
         self._table = table
-        self._index = _Derived(folder / INDEX, index, table.generation, saved, table.encoder)
+        self._index = derived
         self._lock = threading.RLock()
         # Runs at the end of the process too, where nobody called `close`.
-        self._finalizer = weakref.finalize(self, _release, table, self._index)
+        self._finalizer = weakref.finalize(self, release, table, derived)
 
     @classmethod
     def create(cls, folder: Path, labels: Sequence[str], dimension: int, encoder: str) -> Self:
@@ -59,32 +53,22 @@ class KnowledgeStore:
         create_database(path, labels, dimension, encoder)
         table = EntryTable(path, writable=True)
         try:
-            index = SearchIndex(table.vectors())
-            write_index(folder / INDEX, index.proposer, table.generation, encoder)
+            derived = Derived(folder / INDEX, table.vectors(), table)
+            derived.save(table)
         except BaseException:
             table.close()
             raise
-        return cls(folder, table, index, table.generation)
+        return cls(table, derived)
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Open the store in `folder`; a folder that cannot be written can still be searched."""
         table = EntryTable(folder / DATABASE, writable=os.access(folder, os.W_OK))
         try:
-            vectors = table.vectors()
-            try:
-                proposer = read_index(folder / INDEX, table.generation, table.encoder)
-                if not fits(proposer, vectors):
-                    raise StaleIndexError("of another kind or size than the store needs")
-                return cls(folder, table, SearchIndex(vectors, proposer), table.generation)
-            except StaleIndexError as reason:
-                _log.warning("%s is %s: making it again from %d entries", folder / INDEX, reason, len(vectors.ids))
-            store = cls(folder, table, SearchIndex(vectors), -1)
+            return cls(table, Derived.open(folder, table))
         except BaseException:
             table.close()
             raise
-        store._index.save(table)
-        return store
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -113,66 +97,84 @@ class KnowledgeStore:
         keys: ArrayLike,
         origins: Sequence[Origin] | Origin,
         labels: Sequence[int | None],
+        by: str = "",
+        note: str = "",
     ) -> list[int]:
         """Add N entries in one transaction and return their ids.
 
         `soft_labels` (N, C) rows sum to 1; `keys` (N, d) are normalised here; `origins` is one for all or one
-        each; `labels` are gold labels' indices or None.
+        each; `labels` are gold labels' indices or None; `by` and `note` go into the log.
         """
-        count = len(texts)
-        key_rows = unit_keys(keys, self.dimension)
-        soft_rows = soft_label_rows(soft_labels, len(self.labels))
-        each: Sequence[Any] = [origins] * count if isinstance(origins, str) else origins
-        sizes = {
-            "soft labels": len(soft_rows),
-            "keys": len(key_rows),
-            "origins": len(each),
-            "labels": len(labels),
-        }
-        for what, size in sizes.items():
-            if size != count:
-                raise UserError(f"{count} texts but {size} {what}: give one for each text")
-        for position, (fields, origin) in enumerate(zip(texts, each, strict=True)):
-            check_texts(fields, position)
-            if origin not in ORIGINS:
-                raise UserError(f"unknown origin {origin!r} of entry {position}: use one of {', '.join(ORIGINS)}")
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        entries = [
-            NewEntry(tuple(fields), soft, label_index(label, len(self.labels)), origin, created, key)
-            for fields, soft, label, origin, key in zip(texts, soft_rows, labels, each, key_rows, strict=True)
-        ]
+        entries = new_entries(texts, soft_labels, keys, origins, labels, self.dimension, len(self.labels))
         if not entries:
             return []
-        with self._locked():
-            ids = self._table.add(entries)
-            self._index.search.add(np.array(ids, dtype=np.int64), key_rows, soft_rows)
-            self._index.generation = self._table.generation
-        return ids
+        return list(self._replace("add", (), entries, by, note).added)
 
-    def delete(self, ids: Iterable[int]) -> int:
+    def delete(self, ids: Iterable[int], by: str = "", note: str = "") -> int:
         """Delete entries in one transaction; unknown ids are passed over. Returns how many went."""
-        wanted = [int(id) for id in ids]
-        with self._locked():
-            gone = self._table.delete(wanted)
-            self._index.search.delete(np.array(gone, dtype=np.int64))
-            self._index.generation = self._table.generation
-        return len(gone)
+        with self.unchanging():
+            there = [id for id in map(int, ids) if self._table.get(id) is not None]
+            return len(self._replace("delete", there, (), by, note).removed) if there else 0
 
-    def update(self, id: int, soft_label: ArrayLike, label: int | None) -> None:
-        """Correct one entry: replace its soft label (C,) and its gold label's index."""
+    def forget(self, ids: Iterable[int], by: str = "", note: str = "") -> Change:
+        """Delete entries that must all be there, and return the change."""
+        wanted = [int(id) for id in ids]
+        if not wanted:
+            raise UserError("no ids were given: name the entries to forget")
+        with self.unchanging():
+            self.get(wanted)
+            return self._replace("delete", wanted, (), by, note)
+
+    def correct(self, texts: tuple[str, ...], label: int, key: ArrayLike, by: str = "", note: str = "") -> Change:
+        """Add a text with its right label as the user's; what the store says of this very text is replaced.
+
+        Replaced are entries with the same texts or the same key (d,) that are another user's word on it, or whose
+        likeliest label is another.
+        """
+        label_index(label, len(self.labels))
+        soft, keys = np.eye(len(self.labels))[[label]], np.asarray(key)[None]
+        [entry] = new_entries([texts], soft, keys, "user", [label], self.dimension, len(self.labels))
+        with self.unchanging():
+            search = self._index.search
+            same = [*search.ids[search.keys @ entry.key >= _SAME].tolist(), *self._table.with_texts(entry.texts)]
+            old = [
+                one.id
+                for one in self.get(sorted(set(same)))
+                if one.origin == "user" or int(one.soft_label.argmax()) != label
+            ]
+            return self._replace("correct", old, [entry], by, note)
+
+    def update(self, id: int, soft_label: ArrayLike, label: int | None, by: str = "", note: str = "") -> Change:
+        """Replace the soft label (C,) and the gold label's index of one entry."""
         row = soft_label_rows(np.asarray(soft_label)[None], len(self.labels))[0]
         checked = label_index(label, len(self.labels))
-        with self._locked():
+        with self.unchanging():
             try:
-                self._table.update(int(id), row, checked)
+                change = self._table.update(int(id), row, checked, by, note)
             except KeyError:
                 raise _unknown(id) from None
-            self._index.search.set_soft_label(int(id), row)
-            self._index.generation = self._table.generation
+            self._index.follow(self._table, change)
+        return change
+
+    def undo(self, change: int, by: str = "", note: str = "") -> Change:
+        """Put the entries that a change touched back as they were before it; this is a change too.
+
+        Raises:
+            UserError: there is no such change, it is undone already, or its entries were changed later on.
+        """
+        with self.unchanging():
+            made = self._table.undo(int(change), by, note)
+            self._index.follow(self._table, made)
+        return made
+
+    def changes(self, limit: int | None = None) -> list[Change]:
+        """Return the changes, or the last `limit` of them, the latest first."""
+        with self.unchanging():
+            return self._table.changes(limit)
 
     def get(self, ids: Iterable[int]) -> list[Entry]:
         """Return the entries with these ids, in the order given."""
-        with self._locked():
+        with self.unchanging():
             entries = []
             for id in ids:
                 entry = self._table.get(int(id))
@@ -190,7 +192,7 @@ class KnowledgeStore:
     def _pages(self, origin: Origin | None) -> Iterator[Entry]:
         after = 0
         while True:
-            with self._locked():
+            with self.unchanging():
                 page = self._table.page(after, origin)
             if not page:
                 return
@@ -199,7 +201,7 @@ class KnowledgeStore:
 
     def counts(self) -> dict[Origin, int]:
         """Return how many entries each origin has."""
-        with self._locked():
+        with self.unchanging():
             return self._table.counts()
 
     def __len__(self) -> int:
@@ -216,7 +218,7 @@ class KnowledgeStore:
         excluded = None if exclude_ids is None else np.asarray(exclude_ids, dtype=np.int64)
         if excluded is not None and excluded.shape != (len(queries),):
             raise UserError(f"exclude_ids has shape {excluded.shape}: give one id for each of {len(queries)} keys")
-        with self._locked():
+        with self.unchanging():
             return self._index.search.search(queries, k, excluded)
 
     def nearest(self, key: ArrayLike, k: int) -> tuple[Neighbours, list[Entry]]:
@@ -224,17 +226,29 @@ class KnowledgeStore:
 
         Nothing can change the store between the two.
         """
-        with self._locked():
+        with self.unchanging():
             found = self.search(np.asarray(key)[None], k)
             return found, self.get(id for id in found.ids[0] if id >= 0)
 
+    def search_user(self, keys: ArrayLike, k: int, at_least: float) -> Neighbours:
+        """Return the users' entries nearest to each of `keys` (B, d) with a cosine of `at_least`, at most k.
+
+        They are ordered by similarity, then newer first: the first one decides (see `decide`).
+        """
+        queries = unit_keys(keys, self.dimension)
+        with self.unchanging():
+            found = self._index.user.search(queries, k)
+        near = found.similarities >= at_least
+        return Neighbours(
+            np.where(near, found.ids, -1),
+            np.where(near, found.similarities, -np.inf).astype(np.float32),
+            np.where(near[..., None], found.soft_labels, 0).astype(np.float32),
+        )
+
     def rebuild(self) -> None:
         """Make the index again from the database, in memory and on disk."""
-        with self._locked():
-            self._index.search = SearchIndex(self._table.vectors())
-            self._index.generation = self._table.generation
-            self._index.saved = -1
-            self._index.save(self._table)
+        with self.unchanging():
+            self._index.rebuild(self._table)
 
     def close(self) -> None:
         """Save the index if the store has changed, and close the files; a second call does nothing."""
@@ -249,37 +263,19 @@ class KnowledgeStore:
     ) -> None:
         self.close()
 
+    def _replace(self, kind: Kind, ids: Sequence[int], entries: Sequence[NewEntry], by: str, note: str) -> Change:
+        with self.unchanging():
+            change = self._table.replace(kind, ids, entries, by, note)
+            self._index.follow(self._table, change)
+        return change
+
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def unchanging(self) -> Iterator[None]:
+        """Hold the store still for a block: what is read in it belongs together."""
         with self._lock:
             if not self._finalizer.alive:
                 raise UserError(f"the knowledge store {self._table.path} is closed: open it again")
             yield
-
-
-class _Derived:
-    """The index in memory, the generation it stands for and the generation of the file on disk."""
-
-    def __init__(self, path: Path, search: SearchIndex, generation: int, saved: int, encoder: str) -> None:
-        self.path, self.search, self.encoder = path, search, encoder
-        self.generation, self.saved = generation, saved
-
-    def save(self, table: EntryTable) -> None:
-        if self.saved == self.generation or not table.writable:
-            return
-        try:
-            write_index(self.path, self.search.proposer, self.generation, self.encoder)
-        except OSError as error:
-            _log.warning("%s could not be saved (%s): it is made again when the store is opened", self.path, error)
-        else:
-            self.saved = self.generation
-
-
-def _release(table: EntryTable, index: _Derived) -> None:
-    try:
-        index.save(table)
-    finally:
-        table.close()
 
 
 def _unknown(id: int) -> UserError:

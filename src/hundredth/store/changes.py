@@ -1,0 +1,151 @@
+"""The log of a store: who changed what, when and why, and enough of what was there before to undo it.
+
+Every change, whatever its kind, is the entries that it took out and the entries that it put in; to alter an entry
+is to take it out and to put it in again under its id. So an undo is the same change with the two sides swapped,
+and can be undone in its turn. The functions here run inside the transaction of the change.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from hundredth.errors import UserError
+
+Kind = Literal["add", "correct", "delete", "update", "undo"]
+
+ENTRY_COLUMNS = "id, texts, soft_label, label, origin, created, key"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of a store: the ids of the entries it `added` and `removed`; an altered one is in both.
+
+    `at` is ISO 8601, UTC; `by` and `note` are what the caller said, or empty; `undoes` is the change that this
+    one undid; `undone` says whether it has been undone itself.
+    """
+
+    id: int
+    kind: Kind
+    at: str
+    by: str
+    note: str
+    added: tuple[int, ...]
+    removed: tuple[int, ...]
+    undoes: int | None
+    undone: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; ids as [first, last] of each run, as a change may have added thousands."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "at": self.at,
+            "by": self.by,
+            "note": self.note,
+            "added": runs(self.added),
+            "removed": runs(self.removed),
+            "undoes": self.undoes,
+            "undone": self.undone,
+        }
+
+
+def record(
+    connection: sqlite3.Connection,
+    kind: Kind,
+    by: str,
+    note: str,
+    removed: Iterable[int],
+    added: Sequence[int],
+    undoes: int | None = None,
+) -> None:
+    """Write a change, with the entries `removed` as they still stand in the table."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    values = (kind, at, by, note, json.dumps(runs(added)), undoes)
+    change = connection.execute(
+        "INSERT INTO changes (kind, at, by, note, added, undoes) VALUES (?, ?, ?, ?, ?, ?)", values
+    ).lastrowid
+    connection.executemany(
+        f"INSERT INTO replaced (change, {ENTRY_COLUMNS}) SELECT ?, {ENTRY_COLUMNS} FROM entries WHERE id = ?",
+        ((change, id) for id in removed),
+    )
+
+
+def read_changes(connection: sqlite3.Connection, limit: int | None = None) -> list[Change]:
+    """Return the changes, or the last `limit` of them, the latest first."""
+    rows = connection.execute(
+        "SELECT id, kind, at, by, note, added, undoes FROM changes ORDER BY id DESC LIMIT ?",
+        (-1 if limit is None else limit,),
+    ).fetchall()
+    if not rows:
+        return []
+    removed: dict[int, list[int]] = {}
+    oldest = rows[-1][0]
+    for change, id in connection.execute(
+        "SELECT change, id FROM replaced WHERE change >= ? ORDER BY change, id", (oldest,)
+    ):
+        removed.setdefault(change, []).append(id)
+    undone = _undone(connection)
+    return [
+        Change(id, kind, at, by, note, _ids(added), tuple(removed.get(id, ())), undoes, id in undone)
+        for id, kind, at, by, note, added, undoes in rows
+    ]
+
+
+def undo(connection: sqlite3.Connection, id: int, by: str, note: str) -> None:
+    """Take a change back, which is a change too.
+
+    Raises:
+        UserError: there is no such change, it is undone already, or a later one touched its entries.
+    """
+    row = connection.execute("SELECT added FROM changes WHERE id = ?", (id,)).fetchone()
+    if row is None:
+        raise UserError(f"no change has the id {id}: see the log for those there are")
+    if id in _undone(connection):
+        raise UserError(f"change {id} is undone already: to bring it back, undo the change that undid it")
+    going = list(_ids(row[0]))
+    back = [one for (one,) in connection.execute("SELECT id FROM replaced WHERE change = ? ORDER BY id", (id,))]
+    for one in going:
+        if not _is_there(connection, one):
+            raise UserError(f"change {id} cannot be undone: entry {one} was taken out later; undo that first")
+    for one in set(back).difference(going):
+        if _is_there(connection, one):
+            raise UserError(f"change {id} cannot be undone: entry {one} was put back later; undo that first")
+    record(connection, "undo", by, note, going, back, undoes=id)
+    connection.executemany("DELETE FROM entries WHERE id = ?", ((one,) for one in going))
+    connection.execute(
+        f"INSERT INTO entries ({ENTRY_COLUMNS}) SELECT {ENTRY_COLUMNS} FROM replaced WHERE change = ?", (id,)
+    )
+
+
+def runs(ids: Sequence[int]) -> list[list[int]]:
+    """Return ascending ids as [first, last] of each run without a gap."""
+    found: list[list[int]] = []
+    for id in ids:
+        if found and found[-1][1] == id - 1:
+            found[-1][1] = id
+        else:
+            found.append([id, id])
+    return found
+
+
+def _ids(added: str) -> tuple[int, ...]:
+    return tuple(id for first, last in json.loads(added) for id in range(first, last + 1))
+
+
+def _is_there(connection: sqlite3.Connection, id: int) -> bool:
+    return connection.execute("SELECT 1 FROM entries WHERE id = ?", (id,)).fetchone() is not None
+
+
+def _undone(connection: sqlite3.Connection) -> set[int]:
+    """Return the changes that are undone: an undo that is undone itself no longer counts."""
+    undone: set[int] = set()
+    # The latest first: whether an undo counts is settled by later changes alone.
+    for id, target in connection.execute(
+        "SELECT id, undoes FROM changes WHERE undoes IS NOT NULL ORDER BY id DESC"
+    ):
+        if id not in undone:
+            undone.add(target)
+    return undone

@@ -1,0 +1,124 @@
+"""The SQLite file of a knowledge store: its schema, how it is made, connected to and brought up to date."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from hundredth.errors import UserError
+from hundredth.files import atomic_path
+
+DATABASE = "store.db"
+SCHEMA_VERSION = 2
+_WITHOUT_LOG = 1  # the version before the log of changes
+_APPLICATION_ID = 0x48554E44  # "HUND": tells a knowledge store from any other SQLite file
+_ENTRY = """
+    texts TEXT NOT NULL,            -- JSON list, one string per field of the task
+    soft_label BLOB NOT NULL,       -- float32, little endian, one per label
+    label INTEGER,                  -- index of the gold label, if there is one
+    origin TEXT NOT NULL CHECK (origin IN ('gold', 'generated', 'unlabelled', 'user')),
+    created TEXT NOT NULL,          -- ISO 8601, UTC
+    key BLOB NOT NULL               -- float32, little endian, of length 1
+"""
+_ENTRIES = f"""
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE entries (id INTEGER PRIMARY KEY AUTOINCREMENT, {_ENTRY});
+"""
+_CHANGES = """
+CREATE TABLE changes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL CHECK (kind IN ('add', 'correct', 'delete', 'update', 'undo')),
+    at TEXT NOT NULL,               -- ISO 8601, UTC
+    by TEXT NOT NULL,               -- who, as they said; may be empty
+    note TEXT NOT NULL,             -- why, as they said; may be empty
+    added TEXT NOT NULL,            -- JSON list of [first, last] ids of the entries it put in
+    undoes INTEGER REFERENCES changes (id)
+)"""
+# The entries that a change took out or altered, as they were before it.
+_REPLACED = (
+    f"CREATE TABLE replaced (change INTEGER NOT NULL REFERENCES changes (id), id INTEGER NOT NULL, {_ENTRY})"
+)
+_REPLACED_INDEX = "CREATE UNIQUE INDEX replaced_of_change ON replaced (change, id)"
+_LOG = (_CHANGES, _REPLACED, _REPLACED_INDEX)
+
+
+def create_database(path: Path, labels: Sequence[str], dimension: int, encoder: str) -> None:
+    """Make an empty database at `path`, whole or not at all."""
+    meta = {
+        "labels": json.dumps(list(labels)),
+        "dimension": str(dimension),
+        "encoder": encoder,
+        "generation": "0",
+    }
+    with atomic_path(path) as temporary:
+        connection = sqlite3.connect(temporary)
+        try:
+            connection.executescript(_ENTRIES)
+            for statement in _LOG:
+                connection.execute(statement)
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.commit()
+        finally:
+            connection.close()
+
+
+def connect(path: Path, writable: bool) -> sqlite3.Connection:
+    """Open the database at `path`, in a folder that can be written or only be read."""
+    # `immutable` lets SQLite read without a log or lock file, which a read-only folder could not hold.
+    options = "mode=rw" if writable else "mode=ro&immutable=1"
+    log = path.with_name(path.name + "-wal")
+    if not writable and log.exists() and log.stat().st_size:
+        raise UserError(
+            f"{path} has changes in {log.name} that are not folded in, and its folder is read-only: "
+            "open the store once where its folder can be written"
+        )
+    uri = f"{path.absolute().as_uri()}?{options}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
+    try:
+        if writable:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def bring_up_to_date(connection: sqlite3.Connection, path: Path, writable: bool) -> bool:
+    """Refuse what is no store or of an unknown version; return whether the database has a log of changes.
+
+    A store from before the log gets one, empty, where it can be written.
+    """
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    if application != _APPLICATION_ID:
+        raise UserError(f"{path} is not a knowledge store (application id {application:#x})")
+    version = _version(connection)
+    if version == _WITHOUT_LOG and writable:
+        _add_log(connection)
+        version = _version(connection)
+    if version not in (_WITHOUT_LOG, SCHEMA_VERSION):
+        raise UserError(
+            f"{path} has schema version {version}, this hundredth reads {_WITHOUT_LOG} and {SCHEMA_VERSION}: "
+            "use the version of hundredth that wrote it, or build the store again"
+        )
+    return version == SCHEMA_VERSION
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _add_log(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if _version(connection) == _WITHOUT_LOG:  # else another process has just done it
+            for statement in _LOG:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
