@@ -20,23 +20,8 @@ from tiny_sentences import SENTENCES, tiny_model
 from hundredth.errors import UserError
 from hundredth.ranking import HFTeacher, TeacherRankings, teacher_cache
 from hundredth.ranking.teacher_cache import TeacherCache, text_keys
-from hundredth.ranking.teacher_models import EncoderTeacher
 
 _PATIENCE = 60.0  # seconds until a process that makes no progress fails the test
-
-
-@pytest.fixture
-def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The texts that any encoder was given, in order."""
-    seen: list[str] = []
-    encode = EncoderTeacher.encode
-
-    def watched(self: EncoderTeacher, texts: list[str]) -> Any:
-        seen.extend(texts)
-        return encode(self, texts)
-
-    monkeypatch.setattr(EncoderTeacher, "encode", watched)
-    return seen
 
 
 def rank(teacher: Any, cache: Path, texts: list[str] = SENTENCES) -> torch.Tensor:

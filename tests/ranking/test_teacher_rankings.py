@@ -15,7 +15,6 @@ from tiny_sentences import SENTENCES, tiny_model
 
 from hundredth.errors import UserError
 from hundredth.ranking import HFTeacher, TeacherRankings
-from hundredth.ranking.teacher_models import EncoderTeacher
 
 LABELS = torch.arange(len(SENTENCES))
 
@@ -27,20 +26,6 @@ def data(texts: Sequence[str] = SENTENCES) -> Dataset:
 @pytest.fixture
 def model(tiny_encoder: Path) -> SentenceTransformer:
     return tiny_model(tiny_encoder, dropout=0.3)
-
-
-@pytest.fixture
-def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The texts that any encoder was given, in order."""
-    seen: list[str] = []
-    encode = EncoderTeacher.encode
-
-    def watched(self: EncoderTeacher, texts: list[str]) -> Any:
-        seen.extend(texts)
-        return encode(self, texts)
-
-    monkeypatch.setattr(EncoderTeacher, "encode", watched)
-    return seen
 
 
 def alone(model: SentenceTransformer, texts: Sequence[str] = SENTENCES) -> torch.Tensor:

@@ -4,6 +4,7 @@ Letters of the shapes: N texts, d the width of the teacher's embedding.
 """
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class HFTeacher:
 TeacherSpec = SentenceTransformer | HFTeacher | str | Path | Callable[[list[str]], ArrayLike]
 
 
-class Teacher:
+class Teacher(ABC):
     """A teacher that encodes texts.
 
     `identity` tells it from any other, down to its weights: what it made is kept under it. A callable has
@@ -49,15 +50,15 @@ class Teacher:
 
     name: str
 
+    @abstractmethod
     def identity(self) -> dict[str, Any] | None:
         """Return what the embeddings depend on besides the text."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode(self, texts: list[str]) -> Floats:
         """Return embeddings (N, d), as the teacher makes them."""
-        raise NotImplementedError
 
-    def release(self) -> None:
+    def release(self) -> None:  # noqa: B027 - most teachers hold nothing
         """Let go of the memory that the next encoding can get again."""
 
 
