@@ -211,9 +211,8 @@ def _stages(run: Run, data: TaskData) -> list[Stage]:
         ),
         Stage("model", ("task", "knowledge", "student"), config.model.model_dump(), model),
     ]
-    return sorted(
-        (stage for stage in made if stage.name in run.stages), key=lambda stage: run.stages.index(stage.name)
-    )
+    by_name = {stage.name: stage for stage in made}
+    return [by_name[name] for name in run.stages]
 
 
 def provenance(config: RunConfig) -> dict[str, Any]:
