@@ -26,11 +26,11 @@ from hundredth.extraction.batching import (
     Progress,
     batches_by_length,
     parts,
-    rate_factor,
     scaled,
     shuffled_batches,
 )
 from hundredth.extraction.llm import LLM
+from hundredth.schedule import rate_factor
 from hundredth.tasks.schema import Example, labels_of
 from hundredth.tasks.verbalisation import ANSWER_PREFIX, Verbalisation
 

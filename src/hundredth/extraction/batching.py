@@ -1,4 +1,4 @@
-"""How texts are put into batches, and how the learning rate goes, wherever the LLM is trained."""
+"""How texts are put into batches wherever the LLM is trained or annotates."""
 
 from collections.abc import Callable, Sequence
 
@@ -42,12 +42,6 @@ def _grouped(indices: Sequence[int], lengths: Sequence[int], most: int) -> list[
             batches.append([])
         batches[-1].append(index)
     return batches
-
-
-def rate_factor(step: int, total: int, warmup: float) -> float:
-    """Return the share of the peak learning rate at a step: it rises over the warm-up, then falls to zero."""
-    rising = max(1.0, warmup * total)
-    return min(1.0, (step + 1) / rising) * (1 - step / total)
 
 
 def scaled(progress: Progress | None, number: int, parts: int, note: str = "") -> Progress | None:

@@ -22,10 +22,11 @@ from hundredth.extraction.advantages import (
     value_loss,
     whiten,
 )
-from hundredth.extraction.batching import parts, rate_factor, shuffled_batches
+from hundredth.extraction.batching import parts, shuffled_batches
 from hundredth.extraction.policy import Policy
 from hundredth.extraction.rl_config import RLConfig
 from hundredth.extraction.rollout import Rollout
+from hundredth.schedule import rate_factor
 
 _WARMUP = 0.1
 # A minibatch is cut into parts of a bounded number of tokens; a pass is the minibatches in their order.

@@ -8,8 +8,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from hundredth.errors import UserError
-from hundredth.extraction.batching import Progress, parts, rate_factor, shuffled_batches
+from hundredth.extraction.batching import Progress, parts, shuffled_batches
 from hundredth.extraction.soft_prompt import PromptedLLM, SoftPrompt
+from hundredth.schedule import rate_factor
 from hundredth.tasks.schema import Example, labels_of
 
 # Below this share of the loss without a prompt, a gain is noise: the prompt changes nothing.

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from hundredth.precision import fast_dtype
 from hundredth.ranking.losses import listnet
+from hundredth.schedule import rate_factor
 from hundredth.student.model import Pooling, StudentEncoder, tokenize
 
 Floats = NDArray[np.float32]
@@ -86,7 +87,7 @@ def train_student(
     model.train()
     for step, rows in enumerate(batches):
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _schedule(step, batches.steps, config.warmup)
+            group["lr"] = config.learning_rate * rate_factor(step, batches.steps, config.warmup)
         embedding_Bd, logits_BC = encode(model, tokenizer, [data.texts[i] for i in rows], config.max_length)
         terms = loss_terms(
             embedding_Bd,
@@ -191,11 +192,6 @@ def _retrieval_targets(gold_B: Tensor, soft_BC: Tensor | None, labels: int) -> T
         return F.one_hot(gold_B, labels).float() if bool((gold_B >= 0).all()) else None
     known_B1 = (gold_B >= 0)[:, None]
     return torch.where(known_B1, F.one_hot(gold_B.clamp(min=0), labels).float(), soft_BC)
-
-
-def _schedule(step: int, total: int, warmup: float) -> float:
-    rising = max(1.0, warmup * total)
-    return min(1.0, (step + 1) / rising) * (1 - step / total)
 
 
 class TrainingBatches:
