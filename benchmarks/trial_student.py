@@ -5,7 +5,7 @@ unlabelled, joined by +) and changes to the student's settings as JSON:
 
     gold+unlabelled {"learning_rate": 0.001}
 
-    python benchmarks/trial_student.py RUN SETTINGS --task trec [--rows 1000] [--name trial-student]
+    python benchmarks/trial_student.py RUN SETTINGS --task trec [--base NAME] [--rows 1000] [--name trial-student]
 """
 
 import argparse
@@ -19,6 +19,7 @@ import numpy as np
 
 from hundredth.evaluation.results import Row, write_results
 from hundredth.files import read_json
+from hundredth.pipeline.config import BaseStudentConfig
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.teach import Recipe, make_model, make_student
 from hundredth.pipeline.transfer import Run
@@ -39,7 +40,9 @@ def unseen_rows(run: Run, task: str, rows: int) -> list[Example]:
     return cap([one for one in pool if key_of(one.texts) not in used], rows, 0)
 
 
-def trial(run: Run, recipe: Recipe, student: StudentConfig, judge: list[Example]) -> tuple[float, float]:
+def trial(
+    run: Run, base: BaseStudentConfig, recipe: Recipe, student: StudentConfig, judge: list[Example]
+) -> tuple[float, float]:
     """Train and deploy one student; return its score on `judge` and the mean log-likelihood of the gold labels."""
     config, task, reporter = run.config, run.data.task, Reporter(quiet=True)
     texts, gold = [one.texts for one in judge], labels_of(judge)
@@ -48,7 +51,7 @@ def trial(run: Run, recipe: Recipe, student: StudentConfig, judge: list[Example]
         for path in (trained, model):
             path.mkdir()
         size = run.llm_size["parameters"]
-        make_student(config.base, student, task, run.knowledge, recipe, size, trained, reporter)
+        make_student(base, student, task, run.knowledge, recipe, size, trained, reporter)
         dev = run.data.dev
         make_model(trained, config.model, student.max_length, task, dev, run.knowledge, recipe, {}, model)
         with load(model, threads=1) as deployed:
@@ -63,12 +66,16 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("settings", type=Path)
     parser.add_argument("--task", required=True)
+    parser.add_argument("--base", help="encoder to start from; by default that of the run")
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--name", default="trial-student")
     options = parser.parse_args()
     if "HUNDREDTH_DATA" not in os.environ:
         sys.exit("set HUNDREDTH_DATA to the folder that holds the benchmark data (glue/, superglue/, senteval/)")
     run = Run.open(options.run, Reporter(quiet=True))
+    base = run.config.base
+    if options.base is not None:
+        base = base.model_copy(update={"name": options.base})
     judge = unseen_rows(run, options.task, options.rows)
     target = RESULTS / f"{options.name}.json"
     rows = [Row(**row) for row in read_json(target)["rows"]] if target.exists() else []
@@ -79,7 +86,7 @@ def main() -> None:
         names = tuple(origins.split("+"))
         recipe = Recipe(names, retrieve=True)
         student = run.config.student.model_copy(update=json.loads(changes or "{}"))
-        reached, likelihood = trial(run, recipe, student, judge)
+        reached, likelihood = trial(run, base, recipe, student, judge)
         rows.append(Row(options.task, line.strip(), "score", [reached], "fraction"))
         rows.append(Row(options.task, line.strip(), "log_likelihood", [likelihood], "nats"))
         print(f"{line.strip()}: {reached:.3f}, log-likelihood {likelihood:.3f}", flush=True)

@@ -74,6 +74,8 @@ def test_a_killed_training_ends_in_the_same_weights(
 ) -> None:
     """Silent otherwise: a state that is picked up in part trains on, to another encoder."""
     corpus = text_file(tmp_path / "corpus.txt", 400)
+    lines = corpus.read_text().splitlines(keepends=True)
+    corpus.write_text("".join(lines[:300] + 20 * lines[:5]))  # some stand in a batch twice, and are counted
     undisturbed = start(tiny_encoder, corpus, tmp_path / "whole")
     undisturbed.join(_PATIENCE)
     assert undisturbed.exitcode == 0
@@ -101,6 +103,7 @@ def test_a_killed_training_ends_in_the_same_weights(
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
     assert result(out)["chosen_by"] == result(tmp_path / "whole")["chosen_by"] is not None
+    assert result(out)["duplicates"] == result(tmp_path / "whole")["duplicates"] > 0
     assert not work.exists()
 
 

@@ -148,7 +148,9 @@ class RankCSELoss(nn.Module):
         self.gather = gather
         self.projection = _projection(model) if projection == "mlp" else None
         self.terms: dict[str, Tensor] = {}
-        self._duplicates: Tensor | int = 0
+        # A buffer, so that a training that goes on from a checkpoint goes on counting.
+        self._duplicates: Tensor
+        self.register_buffer("_duplicates", torch.zeros((), dtype=torch.int64))
         self._first = True
 
     @property
@@ -207,7 +209,7 @@ class RankCSELoss(nn.Module):
     def _terms(self, batch: Batch) -> dict[str, Tensor]:
         """Compute the terms that have a weight, without it."""
         duplicates_NN = _same(batch.ids[0], batch.ids[0]).fill_diagonal_(False)
-        self._duplicates = self._duplicates + duplicates_NN.tril().any(dim=1).sum()
+        self._duplicates += duplicates_NN.tril().any(dim=1).sum().to(self._duplicates.device)
         anchor_Nd = _unit(batch.anchor)
         similarity_NN = anchor_Nd @ _unit(batch.other).T
         kept_NN = similarity_NN.masked_fill(duplicates_NN, _LEFT_OUT)
