@@ -154,6 +154,7 @@ def test_an_evaluation_prints_a_table_and_says_where_its_files_lie(
         (["{run}"], "the run's task comes with no test split: name a file of labelled texts"),
         (["{run}", "{here}/none.csv"], "none.csv does not exist"),
         (["{run}", "{test}", "--system", "fuller"], "there is no system 'fuller': choose from llm, student"),
+        (["{run}", "{test}", "--controls", "--system", "full"], "--controls and --system full are both given"),
         (["{run}", "{test}", "--limit", "0"], "limit is 0: test on at least 1 text"),
     ],
 )

@@ -67,6 +67,26 @@ def test_a_disk_that_fills_up_at_any_stage(
     assert done(root) == list(STAGES)
 
 
+def test_a_disk_that_fills_up_while_an_encoder_is_trained(
+    small_disk: Path, tiny_encoder: Path, tmp_path: Path, run: Any, refused: Callable[..., str]
+) -> None:
+    corpus, out = tmp_path / "corpus.txt", small_disk / "encoder"
+    corpus.write_text("".join(f"card number {i} was lost in shop {i % 7}\n" for i in range(400)))
+    command = (
+        *("encoder", "train", corpus, "--base", tiny_encoder, "--out", out, "--threads", 1, "--quiet"),
+        *("--method", "simcse", "--batch-size", 20, "--steps", 12),
+        *("--set", "precision=float32", "--set", "checkpoint_every=2", "--set", "evaluate_every=2"),
+    )
+    # In the corpus, in the first checkpoint at several places, with one checkpoint whole, at the end.
+    for pages in (3, 20, 60, 100):
+        mount("-o", f"remount,size={4 * pages}k", str(small_disk))
+        assert refused(*command).startswith(f"disk full while writing {out}: free space"), pages
+        assert not out.exists()
+    mount("-o", "remount,size=64m", str(small_disk))
+    assert run(*command).exit_code == 0
+    assert (out / "model.safetensors").exists()
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_or_quota_when_a_file_is_written(
     number: int,

@@ -4,8 +4,12 @@ A checkpoint is a folder of the Trainer's (optimizer, schedule, random states, s
 and of the loss; `whole.json` is written last, so that a folder without it is known for half a one.
 """
 
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import torch
 from safetensors import safe_open
@@ -18,6 +22,7 @@ MARKER = "whole.json"
 _WEIGHTS = "weights.safetensors"
 _BEST = "best.safetensors"
 _PREFIX = "checkpoint-"
+_PROBE_BYTES = 1 << 20
 
 
 def save_weights(model: nn.Module, loss: nn.Module, folder: Path) -> None:
@@ -53,6 +58,22 @@ def remove_halves(folder: Path) -> None:
     for path in folder.glob(f"{_PREFIX}*"):
         if not (path / MARKER).exists():
             shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def explaining_full_disk(folder: Path) -> Iterator[None]:
+    """Raise the OSError of a full disk where torch could not write in `folder`: it does not say why."""
+    try:
+        yield
+    except RuntimeError as error:
+        try:
+            with TemporaryFile(dir=folder) as probe:
+                probe.write(bytes(_PROBE_BYTES))
+                probe.flush()
+                os.fsync(probe.fileno())
+        except OSError as full:
+            raise full from error
+        raise
 
 
 class Best:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 
 from hundredth.ranking.bucketing import LengthBuckets
-from hundredth.ranking.checkpoint import Best, load_weights, mark_whole, save_weights
+from hundredth.ranking.checkpoint import Best, explaining_full_disk, load_weights, mark_whole, save_weights
 from hundredth.ranking.corpus import COLUMN, NEGATIVE
 from hundredth.ranking.reporting import Progress
 from hundredth.ranking.selection import PairScore, TeacherAgreement
@@ -97,12 +97,14 @@ class EncoderTrainer(SentenceTransformerTrainer):
         load_weights(self.model, self._loss, Path(checkpoint_path))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
+        folder = Path(str(self.args.output_dir))
+        with explaining_full_disk(folder):
+            super()._save_checkpoint(model, trial)
         if dist.is_initialized():
             dist.barrier()  # the random states of all processes are part of it
         if self.is_world_process_zero():
             step = self.state.global_step
-            mark_whole(Path(str(self.args.output_dir)) / f"checkpoint-{step}", step)
+            mark_whole(folder / f"checkpoint-{step}", step)
 
 
 class KeepBest(TrainerCallback):
