@@ -31,7 +31,7 @@ CASES = [
     Case("listnet", lambda s, t, tau: listnet(s, t, tau, tau / 2), True),
     Case("listnet with diagonal", lambda s, t, tau: listnet(s, t, tau, tau / 2, exclude_diagonal=False), True),
     Case("listmle", listmle, True),
-    Case("listmle sum", lambda s, t, tau: listmle(s, t, tau, reduction="sum"), True),
+    Case("listmle mean", lambda s, t, tau: listmle(s, t, tau, reduction="mean"), True),
     Case("listmle with diagonal", lambda s, t, tau: listmle(s, t, tau, exclude_diagonal=False), True),
 ]
 every_loss = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -198,7 +198,7 @@ def test_a_teacher_of_another_shape_is_refused(case: Case) -> None:
 LISTS = {
     "listnet": lambda s, t, **options: listnet(s, t, 0.05, 0.025, **options),
     "listmle": lambda s, t, **options: listmle(s, t, 0.05, **options),
-    "listmle sum": lambda s, t, **options: listmle(s, t, 0.05, reduction="sum", **options),
+    "listmle mean": lambda s, t, **options: listmle(s, t, 0.05, reduction="mean", **options),
 }
 every_list_loss = pytest.mark.parametrize("loss", LISTS.values(), ids=LISTS.keys())
 
@@ -380,7 +380,7 @@ def test_listmle_has_the_hand_computed_value() -> None:
     likelihood = a / (a + b + c) * b / (b + c)
     summed = listmle(student, teacher, 0.1, exclude_diagonal=False, reduction="sum")
     assert summed.item() == pytest.approx(-math.log(likelihood), abs=1e-12)
-    mean = listmle(student, teacher, 0.1, exclude_diagonal=False)
+    mean = listmle(student, teacher, 0.1, exclude_diagonal=False, reduction="mean")
     assert mean.item() == pytest.approx(-math.log(likelihood) / 3, abs=1e-12)
 
 

@@ -26,7 +26,7 @@ class EncoderTrainingConfig(BaseModel):
     teacher_temperature: float = Field(0.025, gt=0, description="tau3, of the teachers' scores; ListNet only")
     exclude_diagonal: bool = Field(True, description="leave each sentence out of its own ranking")
     listmle_reduction: Literal["mean", "sum"] = Field(
-        "mean", description="over the positions of a list; ListMLE only"
+        "sum", description="over the positions of a list; ListMLE only"
     )
     pooling: Pooling | None = Field(
         None,

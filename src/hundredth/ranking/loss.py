@@ -107,7 +107,7 @@ class RankCSELoss(nn.Module):
         student_temperature: float = 0.05,
         teacher_temperature: float = 0.025,
         exclude_diagonal: bool = True,
-        listmle_reduction: Reduction = "mean",
+        listmle_reduction: Reduction = "sum",
         projection: Literal["mlp"] | None = None,
         mini_batch_size: int | None = None,
         gather: bool = True,

@@ -100,7 +100,7 @@ def listmle(
     teacher: Tensor,
     temperature: float,
     exclude_diagonal: bool = True,
-    reduction: Reduction = "mean",
+    reduction: Reduction = "sum",
     mask: Tensor | None = None,
 ) -> Tensor:
     """Return the ListMLE loss: how unlikely the teacher's order is under the student's scores, a scalar.
