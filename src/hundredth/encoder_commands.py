@@ -124,6 +124,54 @@ def train(
 
 
 @app.command()
+def whiten(
+    corpus: Annotated[
+        list[str],
+        typer.Argument(metavar="CORPUS...", help="Sentences to whiten by, in files or datasets as for train."),
+    ],
+    base: Annotated[str, typer.Option(help="LLM or encoder: folder, .gguf, package:PACKAGE/PATH, or hub name.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the encoder to.")],
+    layers: Annotated[int | None, typer.Option(min=1, help="Keep only so many of the first layers.")] = None,
+    dimensions: Annotated[int, typer.Option(min=1, help="Numbers of an embedding.")] = 128,
+    sentences: Annotated[int, typer.Option(min=2, help="How many sentences to whiten by.")] = 10_000,
+    column: Annotated[str | None, typer.Option(help="Column of the sentences in tables and datasets.")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for torch's own choice.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing of the progress.")] = False,
+) -> None:
+    """Make an encoder without labels and without training: a model's first layers, their mean, whitened.
+
+    \b
+    hundredth encoder whiten sentences.txt.gz --base HuggingFaceTB/SmolLM2-135M --layers 1 --out runs/whitened
+    hundredth encoder train sentences.txt.gz --base ... --teacher runs/whitened --out runs/encoder
+
+    It makes a teacher for train where none that has seen labels may be used, in seconds.
+    """
+    with plain_errors(out):
+        from hundredth.hub import give_up_early_without_hub, names_dataset
+
+        give_up_early_without_hub([base, *filter(names_dataset, corpus)])
+
+        import torch
+
+        from hundredth.pipeline.progress import Reporter
+        from hundredth.ranking.whitening import whiten_encoder
+
+        if threads:
+            torch.set_num_threads(threads)
+        whiten_encoder(
+            base,
+            corpus,
+            out,
+            layers=layers,
+            dimensions=dimensions,
+            sentences=sentences,
+            column=column,
+            reporter=Reporter(quiet),
+        )
+        typer.echo(f"encoder   {out}")
+
+
+@app.command()
 def evaluate(
     encoders: Annotated[
         list[str], typer.Argument(metavar="ENCODER", help="Folder, package:PACKAGE/PATH, or hub name.")

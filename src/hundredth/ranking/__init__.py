@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from hundredth.ranking.teacher_models import HFTeacher
     from hundredth.ranking.teachers import TeacherRankings
     from hundredth.ranking.training import train_encoder
+    from hundredth.ranking.whitening import whiten_encoder
 
 __all__ = [
     "HFTeacher",
@@ -20,6 +21,7 @@ __all__ = [
     "listmle",
     "listnet",
     "train_encoder",
+    "whiten_encoder",
 ]
 
 # These bring sentence-transformers along, which the plain losses do without.
@@ -28,6 +30,7 @@ _LAZY = {
     "RankCSELoss": "loss",
     "TeacherRankings": "teachers",
     "train_encoder": "training",
+    "whiten_encoder": "whitening",
 }
 
 

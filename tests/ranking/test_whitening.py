@@ -1,0 +1,119 @@
+"""Encoders that are made of a model's first layers by whitening."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sentence_transformers import SentenceTransformer
+from tiny_bases import ARCHITECTURES, base_folder, sentences, text_file
+
+from hundredth.encoders import load_encoder, set_pooling
+from hundredth.errors import UserError
+from hundredth.ranking import TeacherRankings, whiten_encoder
+from hundredth.ranking.whitening import whitening
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.integers(2, 12), st.data())
+def test_what_is_whitened_has_mean_0_and_covariance_1(seed: int, width: int, data: Any) -> None:
+    kept = data.draw(st.integers(1, width))
+    generator = np.random.default_rng(seed)
+    vectors = generator.normal(size=(5 * width, width)) @ generator.normal(size=(width, width)) + 10
+    matrix, bias = whitening(vectors, kept)
+    white = vectors @ matrix + bias
+    assert white.shape == (5 * width, kept)
+    assert white.mean(axis=0) == pytest.approx(np.zeros(kept), abs=1e-6)
+    assert np.cov(white.T, ddof=1).reshape(kept, kept) == pytest.approx(np.eye(kept), abs=1e-6)
+
+
+def test_the_strongest_directions_are_kept() -> None:
+    vectors = np.random.default_rng(0).normal(size=(500, 3)) * [1.0, 10.0, 0.1]
+    matrix, _ = whitening(vectors, 1)
+    assert abs(matrix[1, 0]) == pytest.approx(np.abs(matrix).max())
+    assert abs(matrix[1, 0]) > 20 * max(abs(matrix[0, 0]), abs(matrix[2, 0]))
+
+
+@pytest.mark.parametrize(("dimensions", "said"), [(5, "vary in 2 directions"), (0, "0 dim"), (7, "have 6")])
+def test_what_cannot_be_whitened(dimensions: int, said: str) -> None:
+    generator = np.random.default_rng(0)
+    vectors = generator.normal(size=(50, 2)) @ generator.normal(size=(2, 6))
+    with pytest.raises(ValueError, match=said):
+        whitening(vectors, dimensions)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_encoder_of_the_first_layers(architecture: str, tmp_path: Path) -> None:
+    """The states of the kept layers, and with an RMS or layer norm at the end that norm of them."""
+    base, out = base_folder(architecture, tmp_path / "base"), tmp_path / "out"
+    corpus = text_file(tmp_path / "corpus.txt", 400)
+    assert whiten_encoder(str(base), corpus, out, layers=1, dimensions=6, sentences=300) == out
+    made = SentenceTransformer(str(out), device="cpu")
+    white = made.encode(sentences(400)[::2])
+    assert white.shape == (200, 6)
+    assert np.abs(white.mean(axis=0)).max() < 0.3
+    assert np.diag(np.cov(white.T)) == pytest.approx(np.ones(6), abs=0.4)
+    inner: Any = made[0].model  # type: ignore[union-attr]
+    assert inner.config.num_hidden_layers == 1
+    whole = load_encoder(str(base))
+    set_pooling(whole, "mean", "base")
+    cut = made[0](made.preprocess(["my card"]))["token_embeddings"]
+    with torch.inference_mode():
+        states = (
+            whole[0]
+            .model(  # type: ignore[union-attr]
+                **{k: v for k, v in whole.preprocess(["my card"]).items() if torch.is_tensor(v)},
+                output_hidden_states=True,
+            )
+            .hidden_states[1]
+        )
+        norm = getattr(inner, "final_norm", getattr(inner, "norm", torch.nn.Identity()))
+        assert torch.allclose(cut, norm(states), atol=1e-5)
+
+
+def test_it_is_a_teacher_and_comes_out_the_same_twice(tmp_path: Path) -> None:
+    base = base_folder("llama", tmp_path / "base")
+    corpus = text_file(tmp_path / "corpus.txt", 300)
+    made = [whiten_encoder(str(base), corpus, tmp_path / name, dimensions=8) for name in ("a", "b")]
+    one, other = (SentenceTransformer(str(folder), device="cpu").encode(["my card"]) for folder in made)
+    assert np.array_equal(one, other)
+    rankings = TeacherRankings([str(made[0])], cache=tmp_path / "cache")
+    ranked = rankings.rank(Dataset.from_dict({"sentence": sentences(20)}), "sentence")
+    rows = rankings.rows(torch.tensor(ranked["label"][:]))
+    assert rows.shape == (20, 8)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"layers": 3}, "has 2 layers: 3 of them cannot be kept"),
+        ({"dimensions": 17}, "17 dimensions of vectors that have 16"),
+        ({"sentences": 5}, "by 5 sentences: they vary in 4 directions, fewer than the 8"),
+    ],
+)
+def test_bad_settings(changed: dict[str, int], said: str, tmp_path: Path) -> None:
+    base, corpus = base_folder("roberta", tmp_path / "base"), text_file(tmp_path / "corpus.txt")
+    with pytest.raises(UserError, match=said):
+        whiten_encoder(str(base), corpus, tmp_path / "out", **{"dimensions": 8, **changed})  # type: ignore[arg-type]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "corpus.txt"]
+
+
+def test_a_folder_in_use_and_a_model_without_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, corpus = base_folder("roberta", tmp_path / "base"), text_file(tmp_path / "corpus.txt")
+    with pytest.raises(UserError, match="base is not empty: choose another folder"):
+        whiten_encoder(str(base), corpus, tmp_path / "base")
+    load: Callable[..., Any] = load_encoder
+
+    def without(*arguments: Any, **settings: Any) -> Any:
+        model = load(*arguments, **settings)
+        model[0].model.config.num_hidden_layers = 99
+        return model
+
+    monkeypatch.setattr("hundredth.ranking.whitening.load_encoder", without)
+    with pytest.raises(UserError, match="its layers are not found and cannot be cut"):
+        whiten_encoder(str(base), corpus, tmp_path / "out", layers=1)
