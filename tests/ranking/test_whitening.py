@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from tiny_bases import ARCHITECTURES, base_folder, sentences, text_file
 
-from hundredth.encoders import load_encoder, set_pooling
+from hundredth.encoders import load_encoder
 from hundredth.errors import UserError
 from hundredth.ranking import TeacherRankings, whiten_encoder
-from hundredth.ranking.whitening import whitening
+from hundredth.ranking.whitening import first_layers, whitening
 
 
 @settings(max_examples=30, deadline=None)
@@ -49,7 +49,7 @@ def test_what_cannot_be_whitened(dimensions: int, said: str) -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_an_encoder_of_the_first_layers(architecture: str, tmp_path: Path) -> None:
-    """The states of the kept layers, and with an RMS or layer norm at the end that norm of them."""
+    """Of two layers the first: its states as they are, without the norm that decoders end with."""
     base, out = base_folder(architecture, tmp_path / "base"), tmp_path / "out"
     corpus = text_file(tmp_path / "corpus.txt", 400)
     assert whiten_encoder(str(base), corpus, out, layers=1, dimensions=6, sentences=300) == out
@@ -58,22 +58,22 @@ def test_an_encoder_of_the_first_layers(architecture: str, tmp_path: Path) -> No
     assert white.shape == (200, 6)
     assert np.abs(white.mean(axis=0)).max() < 0.3
     assert np.diag(np.cov(white.T)) == pytest.approx(np.ones(6), abs=0.4)
-    inner: Any = made[0].model  # type: ignore[union-attr]
-    assert inner.config.num_hidden_layers == 1
-    whole = load_encoder(str(base))
-    set_pooling(whole, "mean", "base")
-    cut = made[0](made.preprocess(["my card"]))["token_embeddings"]
+    whole: Any = load_encoder(str(base))
+    features = {k: v for k, v in whole.preprocess(["my card"]).items() if torch.is_tensor(v)}
     with torch.inference_mode():
-        states = (
-            whole[0]
-            .model(  # type: ignore[union-attr]
-                **{k: v for k, v in whole.preprocess(["my card"]).items() if torch.is_tensor(v)},
-                output_hidden_states=True,
-            )
-            .hidden_states[1]
-        )
-        norm = getattr(inner, "final_norm", getattr(inner, "norm", torch.nn.Identity()))
-        assert torch.allclose(cut, norm(states), atol=1e-5)
+        states = whole[0].model(**features, output_hidden_states=True).hidden_states[1]
+        read = made[1](made[0](made.preprocess(["my card"])))["token_embeddings"]
+    assert torch.allclose(read, states, atol=1e-5)
+
+
+def test_fewer_layers_are_kept(tmp_path: Path) -> None:
+    model: Any = load_encoder(str(base_folder("llama", tmp_path / "base", layers=4)))
+    before = sum(one.numel() for one in model.parameters())
+    [reading] = first_layers(model, 1, "it")
+    assert len(model[0].model.layers) == 2
+    assert sum(one.numel() for one in model.parameters()) < before
+    assert reading.layer_weights.tolist() == [1, 0]
+    assert first_layers(model, 2, "it") == []
 
 
 def test_it_is_a_teacher_and_comes_out_the_same_twice(tmp_path: Path) -> None:

@@ -47,22 +47,23 @@ def bag_teacher(texts: list[str]) -> NDArray[np.float32]:
     return out
 
 
-def base_folder(architecture: str, folder: Path) -> Path:
-    """Write a random model of two layers with a tokenizer of whole words."""
+def base_folder(architecture: str, folder: Path, layers: int = 2) -> Path:
+    """Write a random model with a tokenizer of whole words."""
     torch.manual_seed(0)
+    shape = {**_SHAPE, "num_hidden_layers": layers}
     tokenizer = word_tokenizer()
     size = len(tokenizer)
     if architecture == "roberta":
-        model = AutoModel.from_config(RobertaConfig(vocab_size=size, max_position_embeddings=34, **_SHAPE))
+        model = AutoModel.from_config(RobertaConfig(vocab_size=size, max_position_embeddings=34, **shape))
     elif architecture == "mpnet":
-        model = AutoModel.from_config(MPNetConfig(vocab_size=size, max_position_embeddings=34, **_SHAPE))
+        model = AutoModel.from_config(MPNetConfig(vocab_size=size, max_position_embeddings=34, **shape))
     elif architecture == "modernbert":
         ids = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": None, "cls_token_id": 2, "sep_token_id": 3}
-        config = ModernBertConfig(vocab_size=size, max_position_embeddings=32, local_attention=8, **ids, **_SHAPE)
+        config = ModernBertConfig(vocab_size=size, max_position_embeddings=32, local_attention=8, **ids, **shape)
         model = AutoModel.from_config(config)
     else:
         ids = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": 3}
-        config = LlamaConfig(vocab_size=size, max_position_embeddings=32, **ids, **_SHAPE)
+        config = LlamaConfig(vocab_size=size, max_position_embeddings=32, **ids, **shape)
         model = AutoModelForCausalLM.from_config(config)
         tokenizer = word_tokenizer(decoder=True)
     model.save_pretrained(folder)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense
+from sentence_transformers.sentence_transformer.modules import Dense, WeightedLayerPooling
 from torch import nn
 
 from hundredth.encoders import encoder_errors, load_encoder, set_pooling
@@ -63,9 +63,10 @@ def whiten_encoder(
         raise UserError(f"{out} is not empty: choose another folder, or move it away")
     model = load_encoder(base, "base")
     set_pooling(model, "mean", f"base {base!r}")
+    modules = list(model)[:2]
     if layers is not None:
-        keep_layers(model, layers, f"base {base!r}")
-    model = SentenceTransformer(modules=list(model)[:2])
+        modules[1:1] = first_layers(model, layers, f"base {base!r}")
+    model = SentenceTransformer(modules=modules)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as around:
         texts = _drawn(corpus, column, sentences, Path(around))
@@ -112,11 +113,14 @@ def whitening(vectors_Nd: NDArray[np.floating], dimensions: int) -> tuple[Double
     return matrix_dk, -mean_d @ matrix_dk
 
 
-def keep_layers(model: SentenceTransformer, layers: int, what: str) -> None:
-    """Cut the transformer of an encoder, which errors call `what`, down to its first layers.
+def first_layers(model: SentenceTransformer, layers: int, what: str) -> list[nn.Module]:
+    """Cut the transformer of an encoder, which errors call `what`, and return the module that comes after it.
+
+    That reads the states as they leave layer number `layers`: decoders pass the last states through a norm, which
+    makes all words equally long and with it worse, so that one layer more is kept, and its states are not read.
 
     Raises:
-        UserError: it has fewer, or its layers are not found.
+        UserError: it has fewer layers, or they are not found.
     """
     inner = getattr(model[0], "model", None)
     total = getattr(getattr(inner, "config", None), "num_hidden_layers", None)
@@ -132,11 +136,17 @@ def keep_layers(model: SentenceTransformer, layers: int, what: str) -> None:
     assert total is not None
     if not 1 <= layers <= total:
         raise UserError(f"{what} has {total} layers: {layers} of them cannot be kept")
+    if layers == total:
+        return []
     [(owner, name)] = stacks
-    setattr(owner, name, getattr(owner, name)[:layers])
-    inner.config.num_hidden_layers = layers
+    setattr(owner, name, getattr(owner, name)[: layers + 1])
+    inner.config.num_hidden_layers = layers + 1
+    inner.config.output_hidden_states = True
     if getattr(inner.config, "layer_types", None):
-        inner.config.layer_types = inner.config.layer_types[:layers]
+        inner.config.layer_types = inner.config.layer_types[: layers + 1]
+    # States are counted from those before the first layer: of the last two, the first.
+    first_of_two = nn.Parameter(torch.tensor([1.0, 0.0]), requires_grad=False)
+    return [WeightedLayerPooling(inner.config.hidden_size, layers + 1, layers, first_of_two)]
 
 
 def _drawn(corpus: Corpus, column: str | None, count: int, folder: Path) -> list[str]:
