@@ -5,9 +5,8 @@ Bases: BERT-tiny (2 layers, 4.4M parameters) and the first 3 layers of all-MiniL
 teacher encodes them once. The best step is chosen by STS-B dev, as in the paper.
 Teachers: MiniLM, and all-mpnet-base-v2 beside it (1/3 and 2/3) where the packages that bring it are installed.
 
-MiniLM and mpnet have seen labelled pairs. `--label-free NAME` adds a teacher that has not: any encoder that was
-trained without labels, for instance what `hundredth encoder train SENTENCES --method simcse` makes of a raw one. No
-such encoder can be had as a package, so that this system is left out by default.
+MiniLM and mpnet have seen labelled pairs. The label-free teacher has not: the first layer of SmolLM2-135M, whitened
+by sentences of the corpus (`hundredth encoder whiten`), unless `--label-free NAME` gives another.
 
 With --ablations other settings of full RankCSE on BERT-tiny with MiniLM are tried instead, judged by STS-B dev
 alone. Reads the data from HUNDREDTH_DATA. Stopped and started again, it goes on where it was; results are written
@@ -27,13 +26,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from encoder_parts import BERT_TINY, CACHE, MINILM, draw_sentences, first_layers, mpnet
+from encoder_parts import BERT_TINY, CACHE, MINILM, SMOLLM2, draw_sentences, first_layers, mpnet
 
 from hundredth.evaluation.encoders.evaluate import MAIN, evaluate_encoders
 from hundredth.evaluation.results import Row, write_results
 from hundredth.files import read_json
 from hundredth.pipeline.encoder import development_pairs
-from hundredth.ranking import train_encoder
+from hundredth.ranking import train_encoder, whiten_encoder
 from hundredth.ranking.config import make_training_config
 
 # Outside the checkout, so that hours of work outlive it.
@@ -168,6 +167,15 @@ def base_name(base: str, work: Path) -> str:
     return BERT_TINY if base == "bert-tiny" else str(first_layers(MINILM, 3, work / "minilm-3"))
 
 
+def whitened(data: Path, work: Path) -> str:
+    """Return the folder of the label-free teacher, made once."""
+    folder = work / "whitened"
+    if not folder.exists():
+        sentences = draw_sentences(data, 10_000, DRAW, work / "sentences" / f"10000-{DRAW}.txt")
+        whiten_encoder(SMOLLM2, sentences, folder, layers=1)
+    return str(folder)
+
+
 def test_scores(folder: Path) -> dict[str, float]:
     """Return what a run was measured at, by metric: the averages, and one a task; nothing before that."""
     found = {}
@@ -229,7 +237,8 @@ def main() -> None:
     if "HUNDREDTH_DATA" not in os.environ:
         sys.exit("set HUNDREDTH_DATA to the folder that holds the benchmark data (senteval/, wiki/)")
     os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
-    teachers = {"minilm": MINILM, "mpnet": mpnet(), "label-free": options.label_free}
+    label_free = options.label_free or whitened(Path(os.environ["HUNDREDTH_DATA"]), options.work.absolute())
+    teachers = {"minilm": MINILM, "mpnet": mpnet(), "label-free": label_free}
     had = {name: str(path) for name, path in teachers.items() if path is not None}
     for name in teachers.keys() - had.keys():
         print(f"no teacher {name}: the systems that need it are left out", flush=True)
