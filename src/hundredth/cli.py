@@ -5,7 +5,6 @@ What is heavy is imported inside the commands, so that `hundredth predict` runs 
 """
 
 import io
-import json
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,8 +18,8 @@ from hundredth import console
 from hundredth.console import plain_errors
 from hundredth.encoder_commands import app as encoder_app
 from hundredth.errors import UserError
-from hundredth.files import read_json
 from hundredth.knowledge_commands import app as knowledge_app
+from hundredth.service_commands import serve
 
 if TYPE_CHECKING:
     from hundredth.runtime import Model
@@ -30,6 +29,7 @@ _CHUNK = 256  # texts predicted at a time: the first answers come soon, and a fi
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.add_typer(encoder_app, name="encoder")
 app.add_typer(knowledge_app, name="knowledge")
+app.command()(serve)
 
 
 def main() -> None:
@@ -221,6 +221,10 @@ def evaluate(
     system: Annotated[
         list[str] | None, typer.Option(help="Evaluate this system only; more than once, these; 'all' for all.")
     ] = None,
+    all_controls: Annotated[
+        bool,
+        typer.Option("--controls", help="Evaluate every system, also those for which the LLM writes anew (slow)."),
+    ] = False,
     limit: Annotated[int | None, typer.Option(help="Test on at most this many texts.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for all.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
@@ -230,23 +234,22 @@ def evaluate(
 
     \b
     hundredth evaluate runs/tickets tickets-test.csv
+    hundredth evaluate runs/tickets tickets-test.csv --controls
     hundredth evaluate runs/tickets tickets-test.csv --seeds 1 --system full --system student
 
     The controls are the LLM itself, and the same small model with less and less of the method: they show what
-    each part is worth. An evaluation that was stopped goes on with the same command.
+    each part is worth, and a line says it for each. An evaluation that was stopped goes on with the same command.
     """
     with plain_errors(run, resumable=True):
-        from rich.console import Console
-
-        from hundredth.evaluation.controls import RESULTS
         from hundredth.evaluation.controls import evaluate as run_evaluation
         from hundredth.evaluation.report import write_report
-        from hundredth.evaluation.table import system_table
         from hundredth.hub import give_up_early_without_hub
         from hundredth.pipeline.progress import Reporter
         from hundredth.pipeline.transfer import Run
         from hundredth.tasks import load_labelled
 
+        if all_controls and system:
+            raise UserError(f"--controls and --system {system[0]} are both given: leave one out")
         reporter = Reporter(quiet)
         opened = Run.open(run, reporter)
         give_up_early_without_hub([opened.config.llm.name, opened.config.base.name])
@@ -258,19 +261,14 @@ def evaluate(
         evaluation = run_evaluation(
             run,
             examples,
-            systems=system or None,
+            systems=["all"] if all_controls else system or None,
             seeds=range(seeds),
             reporter=reporter,
             threads=threads,
             limit=limit,
         )
-        report = write_report(evaluation)
-        if as_json:
-            typer.echo(json.dumps({**read_json(run / RESULTS), "report": str(report)}, ensure_ascii=False))
-        else:
-            # Wide enough for every column where the output is no terminal, which has a width of its own.
-            Console(width=None if sys.stdout.isatty() else 160).print(system_table(evaluation))
-            typer.echo(f"report   {report}\nresults  {run / RESULTS}")
+        write_report(evaluation)
+        console.show_evaluation(evaluation, as_json)
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from hundredth.errors import MissingExtraError, UserError
+from hundredth.files import read_json
 
 if TYPE_CHECKING:
+    from hundredth.evaluation.outcome import Evaluation
     from hundredth.pipeline.transfer import Run
     from hundredth.runtime import Explanation, Model
 
@@ -104,6 +106,25 @@ def run_as_text(run: "Run") -> str:
             f"  hundredth evaluate {shlex.quote(seen['run'])} TEST.csv",
         ]
     )
+
+
+def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
+    """Print what an evaluation has found, and where its report and its numbers lie."""
+    from rich.console import Console
+
+    from hundredth.evaluation.controls import RESULTS
+    from hundredth.evaluation.findings import findings_as_json
+    from hundredth.evaluation.report import REPORT
+    from hundredth.evaluation.table import show
+
+    root = evaluation.run.root
+    if as_json:
+        found = {**read_json(root / RESULTS), **findings_as_json(evaluation), "report": str(root / REPORT)}
+        typer.echo(json.dumps(found, ensure_ascii=False))
+        return
+    # Wide enough for every column where the output is no terminal, which has a width of its own.
+    show(evaluation, Console(width=None if sys.stdout.isatty() else 160, highlight=False))
+    typer.echo(f"\nreport   {root / REPORT}\nresults  {root / RESULTS}")
 
 
 def labelled(model: "Model", texts: Sequence[tuple[str, ...]], least: float) -> Iterator[str]:

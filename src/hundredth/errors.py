@@ -15,3 +15,19 @@ class MissingExtraError(UserError, ImportError):
         super().__init__(
             f"{what} needs the package {missing!r}, which is not installed: pip install 'hundredth[{extra}]'"
         )
+
+
+class UnknownLabelError(UserError):
+    """A label was given that the model does not know."""
+
+
+class NotThereError(UserError):
+    """An entry or a change was named that is not there."""
+
+
+class ConflictError(UserError):
+    """What was asked cannot be done any more, because of what was changed since."""
+
+
+class UnavailableError(UserError):
+    """The files or the machine stand in the way, not what was asked: locked, full, damaged, replaced."""

@@ -144,6 +144,38 @@ def log(
             typer.echo(_shown(change, as_json))
 
 
+@app.command()
+def tune(
+    model: _Model,
+    file: Annotated[Path, typer.Argument(help="File of labelled texts: .csv, .tsv, .jsonl or .parquet.")],
+    label_column: Annotated[str, typer.Option(help="Column of the label.")] = "label",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be chosen, and change nothing.")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Choose K, t, lambda and the calibration anew on labelled texts; nothing is trained.
+
+    \b
+    hundredth knowledge tune runs/tickets labelled.csv
+
+    For a model to which much has been added: what was chosen before may give the new entries too little weight.
+    The texts should be like those that the model is used on, those that the new entries are about among them. A
+    model that is in use elsewhere has to be loaded again.
+    """
+    with plain_errors():
+        from hundredth.pipeline.tune import tune as tune_model
+        from hundredth.runtime import Manifest
+        from hundredth.tasks import Task, Verbalisation, load_labelled
+
+        folder = model_folder(model)
+        info = Manifest.read(folder).task
+        words = Verbalisation.default(info.fields, info.labels)
+        task = Task(info.name, info.fields, info.labels, words, label_column=label_column)
+        found = tune_model(folder, load_labelled(file, task), save=not dry_run)
+        typer.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
+
+
 @contextmanager
 def _opened(path: Path) -> "Iterator[Model]":
     with plain_errors():
@@ -182,7 +214,7 @@ def _entry_as_json(model: "Model", entry: "Entry", similarity: float | None) -> 
 
 
 def _label(model: "Model", entry: "Entry") -> str:
-    return model.labels[int(entry.soft_label.argmax()) if entry.label is None else entry.label]
+    return model.labels[entry.shown_label]
 
 
 def _shown(change: "Change", as_json: bool) -> str:

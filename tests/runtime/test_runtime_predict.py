@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,6 +79,34 @@ def test_repeated_texts_are_encoded_once(model, monkeypatch):
 def test_no_texts_give_no_results(model):
     assert model.predict([]) == []
     assert model.predict_proba([]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
+def test_an_answer_is_the_prediction_and_the_nearness_in_one(make_model, weight, monkeypatch):
+    with hundredth.load(make_model(retrieval=RetrievalInfo(2, 0.1, weight)), threads=1) as model:
+        similarity = (-1.0, 0.9, 1.0)
+        model.manifest = replace(model.manifest, dev=replace(model.manifest.dev, similarity=similarity))
+        model.correct("refund card", "delivery")
+        texts, encoded = [*TEXTS, "refund card"], []
+        probabilities, near = model.predict_proba(texts), model.nearness(texts)
+        encode = model._encoder.encode
+        monkeypatch.setattr(model._encoder, "encode", lambda rows: encoded.append(rows) or encode(rows))
+        found = model.answer(texts)
+        assert np.array_equal(found.probabilities, probabilities)
+        assert np.allclose(found.nearness.similarity, near.similarity, atol=1e-6)
+        assert np.allclose(found.nearness.quantile, near.quantile, atol=1e-6)
+        assert found.nearness.quantile.min() < 0.9 < found.nearness.quantile.max()
+        assert len(encoded) == 1
+        assert model.answer([]).probabilities.shape == (0, 3)
+
+
+@pytest.mark.parametrize("entries", [None, ()], ids=["no store", "an empty store"])
+def test_without_entries_an_answer_does_not_say_how_near_it_is(make_model, entries):
+    with hundredth.load(make_model(entries=entries), threads=1) as model:
+        found = model.answer(TEXTS)
+        assert np.array_equal(found.probabilities, model.predict_proba(TEXTS))
+        assert np.isnan(found.nearness.similarity).all()
+        assert np.isnan(found.nearness.quantile).all()
 
 
 def test_a_graph_without_token_types_is_fed_without_them(make_model):
@@ -321,7 +350,7 @@ def test_threads_are_those_given_or_those_of_the_machine(make_model):
         hundredth.load(folder, threads=0)
     for threads, expected in ((None, available_threads()), (1, 1)):
         with hundredth.load(folder, threads=threads) as model:
-            options = model._encoder._session.get_session_options()
+            options = model._encoder._engine.session.get_session_options()
             assert (options.intra_op_num_threads, options.inter_op_num_threads) == (expected, 1)
             assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 

@@ -13,6 +13,7 @@ from hundredth.files import file_fingerprint, write_json
 from hundredth.pipeline.config import BaseStudentConfig, ModelConfig
 from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.tune import choose_mixture
 from hundredth.runtime import (
     CalibrationInfo,
     CorrectionInfo,
@@ -24,26 +25,11 @@ from hundredth.runtime import (
     dev_record,
     load,
 )
-from hundredth.store import (
-    KnowledgeStore,
-    Neighbours,
-    Origin,
-    calibrate,
-    mix,
-    neighbour_distribution,
-    neighbour_weights,
-    softmax,
-)
+from hundredth.store import KnowledgeStore, Neighbours, Origin, calibrate, softmax
 from hundredth.student.export import export_onnx
 from hundredth.student.model import load_saved_student, load_student, parameter_count, save_student
 from hundredth.student.prune import parameters_without_vocabulary, prune_vocabulary, token_budget, token_table
-from hundredth.student.selection import (
-    RetrievalChoice,
-    choose_calibration,
-    choose_correction,
-    choose_retrieval,
-    expected_calibration_error,
-)
+from hundredth.student.selection import choose_calibration, choose_correction, expected_calibration_error
 from hundredth.student.training import StudentConfig, TrainingBatches, TrainingTexts, train_student
 from hundredth.tasks.metrics import score
 from hundredth.tasks.schema import Example, Task, labels_of
@@ -165,7 +151,7 @@ def make_model(
                 folder, encoder, task, fingerprint, recipe.stored(knowledge), keys, config
             )
             _carry_over(carried, folder, encoder, task)
-    choice, mixed = _choose(config, head, gold, neighbours)
+    choice, mixed = (None, head) if neighbours is None else choose_mixture(config.retrieval, head, gold, neighbours)
     temperature = choose_calibration(mixed, gold)
     calibrated = calibrate(mixed, temperature)
     replace(
@@ -212,20 +198,6 @@ def _build_store(
         others = store.search(keys[some], 1, exclude_ids=ids[some])
         correction = CorrectionInfo(choose_correction(others.similarities[:, 0]))
         return store.search(dev_keys, max(config.retrieval.k)), correction
-
-
-def _choose(
-    config: ModelConfig, head: NDArray[np.float64], gold: NDArray[np.int64], neighbours: Neighbours | None
-) -> tuple[RetrievalInfo | None, NDArray[np.float64]]:
-    """Choose how the neighbours take part; return the choice and the dev texts' mixed probabilities."""
-    if neighbours is None:
-        return None, head
-    choice: RetrievalChoice = choose_retrieval(
-        head, gold, neighbours.similarities, neighbours.soft_labels, config.retrieval
-    )
-    weights = neighbour_weights(neighbours.similarities[:, : choice.k], choice.temperature)
-    retrieved = neighbour_distribution(weights, neighbours.soft_labels[:, : choice.k])
-    return RetrievalInfo(choice.k, choice.temperature, choice.weight), mix(head, retrieved, choice.weight)
 
 
 def _carry_over(carried: Path | None, folder: Path, encoder: Model, task: Task) -> None:

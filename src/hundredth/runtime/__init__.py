@@ -14,11 +14,12 @@ from hundredth.runtime.manifest import (
     RetrievalInfo,
     TaskInfo,
 )
-from hundredth.runtime.model import Model, load
+from hundredth.runtime.model import Answers, Model, load
 from hundredth.runtime.trust import Nearness, dev_record, risk_coverage
 
 __all__ = [
     "MANIFEST",
+    "Answers",
     "CalibrationInfo",
     "CorrectionInfo",
     "DevInfo",

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from hundredth.errors import UserError
+from hundredth.runtime.engines import OUTPUTS, Engine, EngineName, open_engine
 
-_BATCH = 64
+_BATCH = 16  # texts run together: what more of them need no longer fits into the caches of a core
 _ENCODED_AT_ONCE = 4096  # tokenised texts held in memory
 # No tokenizer makes fewer than one token of this many characters of ordinary text: what lies beyond
 # max_length times this is never read, so that a text of any size costs the same.
@@ -33,14 +33,26 @@ class Encoder:
     spaces, the second. Sequences are cut to `max_length` tokens together, the longer one first.
     """
 
-    def __init__(self, onnx: Path, tokenizer: Path, max_length: int, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        onnx: Path,
+        tokenizer: Path,
+        max_length: int,
+        threads: int | None = None,
+        engine: EngineName = "onnxruntime",
+    ) -> None:
         if threads is not None and threads < 1:
             raise UserError(f"threads is {threads}: give at least 1, or none for all that this process may use")
         self.path = onnx
-        self._session = _session(onnx, threads or available_threads())
-        self._inputs = _checked_inputs(self._session, onnx)
+        self._engine = open_engine(onnx, threads or available_threads(), engine)
+        _check_names(self._engine, onnx)
         self._tokenizer, self._pad = _tokenizer(tokenizer, max_length)
         self._characters = max_length * _CHARACTERS_PER_TOKEN
+
+    @property
+    def engine(self) -> str:
+        """The name of what runs the graph."""
+        return self._engine.name
 
     def widths(self) -> tuple[int, int]:
         """Return d, the width of an embedding, and C, the number of logits, from a run on one token."""
@@ -51,9 +63,7 @@ class Encoder:
 
     def encode(self, texts: Sequence[tuple[str, ...]]) -> tuple[Matrix, Matrix]:
         """Return embeddings (N, d) and logits (N, C) in the order of `texts`; repeated texts are run once."""
-        positions: dict[tuple[str, ...], int] = {}
-        inverse = np.array([positions.setdefault(text, len(positions)) for text in texts], dtype=np.int64)
-        unique = list(positions)
+        unique = list(dict.fromkeys(texts))
         parts = [
             self._encode_unique(unique[start : start + _ENCODED_AT_ONCE])
             for start in range(0, len(unique), _ENCODED_AT_ONCE)
@@ -61,23 +71,29 @@ class Encoder:
         if not parts:
             dimension, labels = self.widths()
             return np.zeros((0, dimension), np.float32), np.zeros((0, labels), np.float32)
-        embeddings, logits = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        embeddings, logits = _joined(parts)
+        if len(unique) == len(texts):
+            return embeddings, logits
+        positions = {text: position for position, text in enumerate(unique)}
+        inverse = [positions[text] for text in texts]
         return embeddings[inverse], logits[inverse]
 
     def _encode_unique(self, texts: list[tuple[str, ...]]) -> tuple[Matrix, Matrix]:
         encodings = self._tokenizer.encode_batch_fast([self._sequences(text) for text in texts])
-        lengths = np.array([len(encoding) for encoding in encodings])
-        if not lengths.all():
-            raise UserError(
-                f"no token is left of the text {reprlib.repr(texts[int(np.argmin(lengths))])}: give it words"
-            )
+        lengths = [len(encoding) for encoding in encodings]
+        if not all(lengths):
+            raise UserError(f"no token is left of the text {reprlib.repr(texts[lengths.index(0)])}: give it words")
+        if len(encodings) <= _BATCH:
+            return self._run_batch(encodings)
+        # Texts of like length together, so that little is padded.
         order = np.argsort(lengths, kind="stable")
-        batches = [
-            self._run_batch([encodings[position] for position in order[start : start + _BATCH]])
-            for start in range(0, len(order), _BATCH)
-        ]
-        embeddings, logits = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
-        back = np.argsort(order, kind="stable")
+        embeddings, logits = _joined(
+            [
+                self._run_batch([encodings[position] for position in order[start : start + _BATCH]])
+                for start in range(0, len(order), _BATCH)
+            ]
+        )
+        back = np.argsort(order)
         return embeddings[back], logits[back]
 
     def _sequences(self, texts: tuple[str, ...]) -> str | tuple[str, str]:
@@ -87,7 +103,7 @@ class Encoder:
     def _run_batch(self, encodings: list[Encoding]) -> tuple[Matrix, Matrix]:
         shape = len(encodings), max(len(encoding) for encoding in encodings)
         ids = np.full(shape, self._pad, dtype=np.int64)
-        mask, types = np.zeros_like(ids), np.zeros_like(ids)
+        mask, types = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         for row, encoding in enumerate(encodings):
             length = len(encoding)
             ids[row, :length] = encoding.ids
@@ -97,11 +113,18 @@ class Encoder:
 
     def _run(self, ids: Ids, mask: Ids, types: Ids) -> tuple[Matrix, Matrix]:
         arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
-        feeds = {name: arrays[name] for name in self._inputs}
-        embeddings, logits = self._session.run(["embedding", "logits"], feeds)
+        embeddings, logits = self._engine.run({name: arrays[name] for name in self._engine.inputs})
         if not (np.isfinite(embeddings).all() and np.isfinite(logits).all()):
             raise UserError(f"{self.path} gave values that are not finite: export the model again")
         return embeddings.astype(np.float32, copy=False), logits.astype(np.float32, copy=False)
+
+
+def _joined(parts: list[tuple[Matrix, Matrix]]) -> tuple[Matrix, Matrix]:
+    """Put the embeddings and the logits of several batches one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    embeddings, logits = zip(*parts, strict=True)
+    return np.concatenate(embeddings), np.concatenate(logits)
 
 
 def available_threads() -> int:
@@ -111,29 +134,12 @@ def available_threads() -> int:
     return os.cpu_count() or 1
 
 
-def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Threads that spin between requests would take the CPU from whatever else runs on a small machine.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions share no base class but this
-        raise UserError(f"{path} cannot be loaded by onnxruntime: {_first_line(error)}") from error
-
-
-def _checked_inputs(session: onnxruntime.InferenceSession, path: Path) -> list[str]:
-    inputs = [item.name for item in session.get_inputs()]
-    outputs = [item.name for item in session.get_outputs()]
+def _check_names(engine: Engine, path: Path) -> None:
     known = {"input_ids", "attention_mask", "token_type_ids"}
-    if not {"input_ids", "attention_mask"} <= set(inputs) <= known:
-        raise UserError(f"{path} takes the inputs {inputs}: it must take input_ids and attention_mask")
-    if not {"embedding", "logits"} <= set(outputs):
-        raise UserError(f"{path} gives the outputs {outputs}: it must give embedding and logits")
-    return inputs
+    if not {"input_ids", "attention_mask"} <= set(engine.inputs) <= known:
+        raise UserError(f"{path} takes the inputs {engine.inputs}: it must take input_ids and attention_mask")
+    if not set(OUTPUTS) <= set(engine.outputs):
+        raise UserError(f"{path} gives the outputs {engine.outputs}: it must give {' and '.join(OUTPUTS)}")
 
 
 def _tokenizer(path: Path, max_length: int) -> tuple[Tokenizer, int]:

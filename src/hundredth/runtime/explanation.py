@@ -105,7 +105,7 @@ def explain(
             NeighbourShare(
                 id=entry.id,
                 texts=entry.texts,
-                label=labels[int(entry.soft_label.argmax()) if entry.label is None else entry.label],
+                label=labels[entry.shown_label],
                 origin=entry.origin,
                 similarity=hit.similarity,
                 share=part / whole,

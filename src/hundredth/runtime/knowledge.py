@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hundredth.errors import UserError
+from hundredth.errors import UnknownLabelError, UserError
 from hundredth.runtime.encoder import Encoder
 from hundredth.runtime.texts import Text, as_fields
-from hundredth.store import Change, Entry, KnowledgeStore, Origin
+from hundredth.store import Change, Entry, Filter, KnowledgeStore, Origin, Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,37 @@ class ModelStore:
         """Go through all entries, or those of one origin, in order of id."""
         return self._store.entries(origin)
 
+    def get(self, id: int) -> Entry:
+        """Return the entry with this id, which must be there."""
+        return self._store.get([id])[0]
+
+    def find(
+        self,
+        *,
+        origin: Origin | None = None,
+        label: str | None = None,
+        contains: str = "",
+        after: int = 0,
+        limit: int = 50,
+    ) -> Page:
+        """Return up to `limit` entries with ids above `after`: of an origin, with a label, with some words."""
+        index = None if label is None else self._index(label)
+        return self._store.find(Filter(origin, index, contains), after, limit)
+
+    def counts(self) -> dict[Origin, int]:
+        """Return how many entries each origin has."""
+        return self._store.counts()
+
+    @property
+    def generation(self) -> int:
+        """How many changes the store has seen, whoever made them."""
+        return self._store.generation
+
+    @property
+    def writable(self) -> bool:
+        """Whether the store can be changed."""
+        return self._store.writable
+
     def search(self, text: Text, k: int = 10) -> list[Hit]:
         """Return up to `k` entries nearest to a text, nearest first."""
         embeddings, _ = self._encoder.encode(as_fields([text], self._fields))
@@ -83,7 +114,7 @@ class ModelStore:
 
     def _index(self, label: str) -> int:
         if label not in self._store.labels:
-            raise UserError(f"unknown label {label!r}: this model knows {', '.join(self._store.labels)}")
+            raise UnknownLabelError(f"unknown label {label!r}: this model knows {', '.join(self._store.labels)}")
         return self._store.labels.index(label)
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, overload
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from hundredth.errors import UserError
 from hundredth.runtime.encoder import Encoder
+from hundredth.runtime.engines import EngineName
 from hundredth.runtime.explanation import Explanation, explain
 from hundredth.runtime.knowledge import Hit, ModelStore, hits
 from hundredth.runtime.manifest import TOKENIZER, Manifest
@@ -34,12 +36,13 @@ Matrix = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 
-def load(path: str | os.PathLike[str], threads: int | None = None) -> "Model":
+def load(path: str | os.PathLike[str], threads: int | None = None, engine: EngineName = "onnxruntime") -> "Model":
     """Load the model folder `path`; raises UserError naming whatever is missing or does not fit together."""
     folder = Path(path)
     manifest = Manifest.read(folder)
     manifest.check_files(folder)
-    encoder = Encoder(folder / manifest.encoder.file, folder / TOKENIZER, manifest.encoder.max_length, threads)
+    graph = folder / manifest.encoder.file
+    encoder = Encoder(graph, folder / TOKENIZER, manifest.encoder.max_length, threads, engine)
     widths = {"encoder.dimension": manifest.encoder.dimension, "task.labels": len(manifest.task.labels)}
     for (name, expected), found in zip(widths.items(), encoder.widths(), strict=True):
         if found != expected:
@@ -64,6 +67,14 @@ def _open_store(folder: Path, manifest: Manifest) -> KnowledgeStore | None:
     return store
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """Calibrated `probabilities` (N, C) of N texts, and how near each is to what the model knows."""
+
+    probabilities: Doubles
+    nearness: Nearness
+
+
 class Model:
     """Predicts labels from texts; made by `hundredth.load`. Threads may share it.
 
@@ -85,6 +96,11 @@ class Model:
     def fields(self) -> tuple[str, ...]:
         """The names of the text fields."""
         return self.manifest.task.fields
+
+    @property
+    def engine(self) -> str:
+        """What runs the encoder: onnxruntime or openvino."""
+        return self._encoder.engine
 
     @property
     def has_store(self) -> bool:
@@ -136,12 +152,12 @@ class Model:
 
     def predict_proba(self, texts: Sequence[Text]) -> Doubles:
         """Return calibrated probabilities (N, C), in the order of the texts and of `labels`."""
-        embeddings, logits = self.embed(texts)
-        result = np.empty((len(embeddings), len(self.labels)))
-        for start in range(0, len(result), _CHUNK):
-            rows = slice(start, start + _CHUNK)
-            result[rows] = self._probabilities(embeddings[rows], logits[rows])
-        return result
+        return self._looked_up(*self.embed(texts), nearest=False)[0]
+
+    def answer(self, texts: Sequence[Text]) -> Answers:
+        """Return what `predict_proba` and `nearness` say of each text, embedded and searched for once."""
+        probabilities, similarity = self._looked_up(*self.embed(texts), nearest=True)
+        return Answers(probabilities, Nearness(similarity, quantile_of(self.manifest.dev, similarity)))
 
     def embed(self, texts: Sequence[Text]) -> tuple[Matrix, Matrix]:
         """Return the embeddings (N, d), of length 1, and the head's logits (N, C)."""
@@ -214,15 +230,29 @@ class Model:
     ) -> None:
         self.close()
 
-    def _probabilities(self, embeddings: Matrix, logits: Matrix) -> Doubles:
+    def _looked_up(self, embeddings: Matrix, logits: Matrix, nearest: bool) -> tuple[Doubles, Doubles]:
+        """Return probabilities (N, C) and, if wanted, cosines (N,) to the nearest entry, NaN without any."""
+        parts = []
+        for start in range(0, max(len(logits), 1), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            parts.append(self._mixed(embeddings[rows], logits[rows], nearest))
+        if len(parts) == 1:
+            return parts[0]
+        probabilities, similarity = zip(*parts, strict=True)
+        return np.concatenate(probabilities), np.concatenate(similarity)
+
+    def _mixed(self, embeddings: Matrix, logits: Matrix, nearest: bool) -> tuple[Doubles, Doubles]:
         settings = self.manifest.retrieval
-        mixed = softmax(logits, 1.0)
+        mixed, similarity = softmax(logits, 1.0), np.full(len(logits), np.nan)
         if self._knowledge is not None:
-            with self._knowledge.unchanging():
-                user = self._knowledge.search_user(embeddings, 1, self.manifest.correction.similarity)
-                if settings.weight > 0:
-                    found = self._knowledge.search(embeddings, settings.k)
-                    weights = neighbour_weights(found.similarities, settings.temperature)
-                    mixed = mix(mixed, neighbour_distribution(weights, found.soft_labels), settings.weight)
-            mixed = decide(mixed, user.soft_labels[:, 0])
-        return calibrate(mixed, self.manifest.calibration.temperature)
+            k = settings.k if settings.weight > 0 else int(nearest)
+            user, found = self._knowledge.look_up(embeddings, k, self.manifest.correction.similarity)
+            if settings.weight > 0:
+                weights = neighbour_weights(found.similarities, settings.temperature)
+                mixed = mix(mixed, neighbour_distribution(weights, found.soft_labels), settings.weight)
+            if nearest:
+                first = found.similarities[:, 0].astype(np.float64)
+                similarity = np.where(np.isfinite(first), first, np.nan)
+            if user is not None:
+                mixed = decide(mixed, user.soft_labels[:, 0])
+        return calibrate(mixed, self.manifest.calibration.temperature), similarity

@@ -3,6 +3,7 @@
 from hundredth.store.changes import Change
 from hundredth.store.entries import ORIGINS, Entry, Origin
 from hundredth.store.index import Neighbours
+from hundredth.store.listing import Filter, Page
 from hundredth.store.retrieval import calibrate, decide, mix, neighbour_distribution, neighbour_weights, softmax
 from hundredth.store.store import KnowledgeStore
 
@@ -10,9 +11,11 @@ __all__ = [
     "ORIGINS",
     "Change",
     "Entry",
+    "Filter",
     "KnowledgeStore",
     "Neighbours",
     "Origin",
+    "Page",
     "calibrate",
     "decide",
     "mix",

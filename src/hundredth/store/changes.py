@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from hundredth.errors import UserError
+from hundredth.errors import ConflictError, NotThereError
 
 Kind = Literal["add", "correct", "delete", "update", "undo"]
 
@@ -98,21 +98,26 @@ def undo(connection: sqlite3.Connection, id: int, by: str, note: str) -> None:
     """Take a change back, which is a change too.
 
     Raises:
-        UserError: there is no such change, it is undone already, or a later one touched its entries.
+        NotThereError: there is no such change.
+        ConflictError: it is undone already, a later one touched its entries, or it filled the store.
     """
-    row = connection.execute("SELECT added FROM changes WHERE id = ?", (id,)).fetchone()
+    row = connection.execute("SELECT kind, added FROM changes WHERE id = ?", (id,)).fetchone()
     if row is None:
-        raise UserError(f"no change has the id {id}: see the log for those there are")
+        raise NotThereError(f"no change has the id {id}: see the log for those there are")
     if id in _undone(connection):
-        raise UserError(f"change {id} is undone already: to bring it back, undo the change that undid it")
-    going = list(_ids(row[0]))
+        raise ConflictError(f"change {id} is undone already: to bring it back, undo the change that undid it")
+    if id == 1 and row[0] == "add" and _is_of_the_model(connection, row[1]):
+        raise ConflictError(
+            "change 1 cannot be undone: it put in what the model was made with; delete entries instead"
+        )
+    going = list(_ids(row[1]))
     back = [one for (one,) in connection.execute("SELECT id FROM replaced WHERE change = ? ORDER BY id", (id,))]
     for one in going:
         if not _is_there(connection, one):
-            raise UserError(f"change {id} cannot be undone: entry {one} was taken out later; undo that first")
+            raise ConflictError(f"change {id} cannot be undone: entry {one} was taken out later; undo that first")
     for one in set(back).difference(going):
         if _is_there(connection, one):
-            raise UserError(f"change {id} cannot be undone: entry {one} was put back later; undo that first")
+            raise ConflictError(f"change {id} cannot be undone: entry {one} was put back later; undo that first")
     record(connection, "undo", by, note, going, back, undoes=id)
     connection.executemany("DELETE FROM entries WHERE id = ?", ((one,) for one in going))
     connection.execute(
@@ -137,6 +142,12 @@ def _ids(added: str) -> tuple[int, ...]:
 
 def _is_there(connection: sqlite3.Connection, id: int) -> bool:
     return connection.execute("SELECT 1 FROM entries WHERE id = ?", (id,)).fetchone() is not None
+
+
+def _is_of_the_model(connection: sqlite3.Connection, added: str) -> bool:
+    """Whether entries that users did not make are among those with the ids `added`."""
+    query = "SELECT 1 FROM entries WHERE id BETWEEN ? AND ? AND origin != 'user'"
+    return any(connection.execute(query, run).fetchone() is not None for run in json.loads(added))
 
 
 def _undone(connection: sqlite3.Connection) -> set[int]:

@@ -19,9 +19,8 @@ def unit_keys(keys: ArrayLike, dimension: int) -> NDArray[np.float32]:
         raise UserError(f"keys have shape {values.shape}: this store needs (N, {dimension})")
     # float64: the squares of very small or very large float32 numbers would not fit.
     norms = np.sqrt(np.einsum("nd,nd->n", values, values, dtype=np.float64))
-    bad = ~(np.isfinite(norms) & (norms > 0))
-    if bad.any():
-        row = int(np.argmax(bad))
+    if len(norms) and not (norms.min() > 0 and norms.max() < np.inf):
+        row = int(np.argmax(~(np.isfinite(norms) & (norms > 0))))
         what = "all zeros" if norms[row] == 0 else "not finite"
         raise UserError(f"key {row} is {what}: the encoder gave no usable embedding for it")
     units: NDArray[np.float32] = (values / norms[:, None]).astype(np.float32)

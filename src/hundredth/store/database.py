@@ -10,6 +10,7 @@ from hundredth.files import atomic_path
 
 DATABASE = "store.db"
 SCHEMA_VERSION = 2
+BUSY_MS = 10_000  # how long a lock of another process is waited for
 _WITHOUT_LOG = 1  # the version before the log of changes
 _APPLICATION_ID = 0x48554E44  # "HUND": tells a knowledge store from any other SQLite file
 _ENTRY = """
@@ -75,7 +76,9 @@ def connect(path: Path, writable: bool) -> sqlite3.Connection:
             "open the store once where its folder can be written"
         )
     uri = f"{path.absolute().as_uri()}?{options}"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
+    connection = sqlite3.connect(
+        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000
+    )
     try:
         if writable:
             connection.execute("PRAGMA journal_mode = WAL")

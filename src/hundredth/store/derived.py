@@ -4,8 +4,9 @@ import logging
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hundredth.store.changes import Change
+from hundredth.errors import UnavailableError
 from hundredth.store.entries import EntryTable, Vectors
 from hundredth.store.index import SearchIndex, fits
 from hundredth.store.index_file import INDEX, StaleIndexError, read_index, write_index
@@ -27,8 +28,8 @@ class Derived:
     def _fill(self, vectors: Vectors, table: EntryTable, proposer: object = None) -> None:
         self.search = SearchIndex(vectors, proposer)
         self.user = SearchIndex(vectors.of_user(), newest_first=True)
-        self.generation = table.generation
-        self.saved = -1 if proposer is None else table.generation
+        self.generation = table.generation()
+        self.saved = -1 if proposer is None else self.generation
 
     @classmethod
     def open(cls, folder: Path, table: EntryTable) -> "Derived":
@@ -36,7 +37,7 @@ class Derived:
         vectors = table.vectors()
         path = folder / INDEX
         try:
-            proposer = read_index(path, table.generation, table.encoder)
+            proposer = read_index(path, table.generation(), table.encoder)
             if not fits(proposer, vectors):
                 raise StaleIndexError("of another kind or size than the store needs")
         except StaleIndexError as reason:
@@ -51,24 +52,40 @@ class Derived:
         self._fill(table.vectors(), table)
         self.save(table)
 
-    def follow(self, table: EntryTable, change: Change) -> None:
-        """Bring the indexes up to date with a change that has just been made."""
-        removed = np.array(change.removed, dtype=np.int64)
-        vectors = table.vectors(change.added)
-        for index, added in ((self.search, vectors), (self.user, vectors.of_user())):
-            if np.isin(removed, index.ids).any():
-                index.delete(removed)
-            if len(added.ids):
-                index.add(added.ids, added.keys, added.soft_labels)
-        self.generation = table.generation
+    def catch_up(self, table: EntryTable) -> None:
+        """Bring the indexes up to date with what this process or another has changed since they last were.
+
+        Costs one small query where nothing has changed. Runs within a block of `table.reading` or `changing`.
+        """
+        missed = table.generation() - self.generation
+        if missed == 0:
+            return
+        changes = table.changes(missed) if missed > 0 else []
+        if len(changes) < abs(missed):
+            _log.warning("%s has changes without a trace in its log: making its index again", table.path)
+            self._fill(table.vectors(), table)
+            return
+        ids = np.array(sorted({id for change in changes for id in (*change.added, *change.removed)}), np.int64)
+        vectors = table.vectors(ids.tolist())
+        for index, there in ((self.search, vectors), (self.user, vectors.of_user())):
+            if _any_in(ids, index.ids):
+                index.delete(ids)
+            if len(there.ids):
+                index.add(there.ids, there.keys, there.soft_labels)
+        self.generation += missed
 
     def save(self, table: EntryTable) -> None:
-        """Write the index file if it is behind and the folder can be written; a failure is warned of."""
-        if self.saved == self.generation or not table.writable:
+        """Write the index file if it is behind and the store is still there; a failure is warned of.
+
+        Runs within a block of `table.reading`.
+        """
+        if self.saved == self.generation or not table.writable or not table.is_current:
             return
         try:
+            # What another process has saved meanwhile must not be overwritten with an older state.
+            self.catch_up(table)
             write_index(self.path, self.search.proposer, self.generation, self.encoder)
-        except OSError as error:
+        except (OSError, UnavailableError) as error:
             _log.warning("%s could not be saved (%s): it is made again when the store is opened", self.path, error)
         else:
             self.saved = self.generation
@@ -77,6 +94,15 @@ class Derived:
 def release(table: EntryTable, derived: Derived) -> None:
     """Save the index and close the database."""
     try:
-        derived.save(table)
+        with table.reading():
+            derived.save(table)
     finally:
         table.close()
+
+
+def _any_in(some: NDArray[np.int64], ids: NDArray[np.int64]) -> bool:
+    """Whether one of `some` is among `ids`, which ascend."""
+    if not len(ids):
+        return False
+    places = np.minimum(np.searchsorted(ids, some), len(ids) - 1)
+    return bool((ids[places] == some).any())

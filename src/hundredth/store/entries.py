@@ -1,14 +1,12 @@
 """The entries in SQLite: the one source of truth of a knowledge store.
 
 The database carries the labels, the width of the keys, the fingerprint of the encoder that makes the keys,
-and a generation: a counter that every change raises in its own transaction, so that a derived index can tell
-whether it is current. Each change is logged in the same transaction. Ids are never given to another entry.
+and a generation: a counter that every change raises by one in its own transaction, so that a derived index can
+tell whether it is current. Each change is logged in the same transaction. Ids are never given to another entry.
 """
 
 import json
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,10 +14,10 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from hundredth.errors import UserError
 from hundredth.store import changes
 from hundredth.store.changes import ENTRY_COLUMNS, Change, Kind
-from hundredth.store.database import bring_up_to_date, connect
+from hundredth.store.connection import Connection
+from hundredth.store.database import bring_up_to_date
 
 Origin = Literal["gold", "generated", "unlabelled", "user"]
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
@@ -40,6 +38,11 @@ class Entry:
     label: int | None
     origin: Origin
     created: str
+
+    @property
+    def shown_label(self) -> int:
+        """The index of the gold label, or where there is none of the likeliest one."""
+        return int(self.soft_label.argmax()) if self.label is None else self.label
 
 
 @dataclass(frozen=True)
@@ -69,33 +72,31 @@ class Vectors:
         return Vectors(self.ids[mine], self.keys[mine], self.soft_labels[mine], mine[mine])
 
 
-class EntryTable:
-    """Reads and writes entries; not thread-safe by itself (KnowledgeStore holds the lock)."""
+class EntryTable(Connection):
+    """Reads and writes entries; what changes them runs in a block of `changing`."""
 
     def __init__(self, path: Path, *, writable: bool) -> None:
-        self.path = path
-        self.writable = writable
-        if not path.is_file():
-            raise UserError(f"no knowledge store at {path}: check the path, or make one first")
-        with self._reporting("read"):
-            self._connection = connect(path, writable)
-            try:
+        super().__init__(path, writable)
+        try:
+            with self._reporting("read"):
                 self._has_log = bring_up_to_date(self._connection, path, writable)
                 meta = dict(self._connection.execute("SELECT name, value FROM meta"))
-                self.labels = tuple(str(label) for label in json.loads(meta["labels"]))
-                self.dimension = int(meta["dimension"])
-                self.encoder = str(meta["encoder"])
-                self.generation = int(meta["generation"])
-            except (KeyError, ValueError) as error:
-                self._connection.close()
-                raise self._damaged(f"its description cannot be read ({error})") from error
-            except BaseException:
-                self._connection.close()
-                raise
+            self.labels = tuple(str(label) for label in json.loads(meta["labels"]))
+            self.dimension = int(meta["dimension"])
+            self.encoder = str(meta["encoder"])
+            int(meta["generation"])
+        except (KeyError, ValueError) as error:
+            self._connection.close()
+            raise self._damaged(f"its description cannot be read ({error})") from error
+        except BaseException:
+            self._connection.close()
+            raise
 
-    def close(self) -> None:
-        """Fold the log into the database file and close it."""
-        self._connection.close()
+    def generation(self) -> int:
+        """Return how many changes have been made, by this process or another."""
+        with self._reporting("read"):
+            row = self._connection.execute("SELECT value FROM meta WHERE name = 'generation'").fetchone()
+        return int(row[0])
 
     def vectors(self, ids: Sequence[int] | None = None) -> Vectors:
         """Read ids, keys and soft labels, all or of these `ids`; refuses content that cannot be right."""
@@ -115,56 +116,55 @@ class EntryTable:
         found = np.array([row[0] for row in rows], dtype=np.int64)
         keys = self._matrix([row[1] for row in rows], self.dimension, "key")
         soft_labels = self._matrix([row[2] for row in rows], len(self.labels), "soft label")
-        self._check_rows(found, np.abs(np.linalg.norm(keys, axis=1) - 1) < 1e-3, "key is not of length 1")
+        # The square of the length, which needs no copy of the keys.
+        squares = np.einsum("nd,nd->n", keys, keys)
+        self._check_rows(found, np.abs(squares - 1) < 2e-3, "key is not of length 1")
         self._check_rows(found, np.abs(soft_labels.sum(axis=1) - 1) < 1e-3, "soft label does not sum to 1")
         return Vectors(found, keys, soft_labels, np.array([row[3] for row in rows], dtype=np.bool_))
 
     def replace(self, kind: Kind, ids: Sequence[int], entries: Sequence[NewEntry], by: str, note: str) -> Change:
-        """Take out the entries with these ids that are there, and put others in, in one logged transaction.
+        """Take out the entries with these ids that are there, put others in, and log it.
 
         The new entries' ids ascend in the order given.
         """
-        with self._change() as connection:
-            row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").fetchone()
-            first = (row[0] if row else 0) + 1
-            gone = [id for id in sorted(set(ids)) if self._row(id) is not None]
-            new = list(range(first, first + len(entries)))
-            changes.record(connection, kind, by, note, gone, new)
-            connection.executemany("DELETE FROM entries WHERE id = ?", ((id,) for id in gone))
-            connection.executemany(
-                f"INSERT INTO entries ({ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").fetchone()
+        first = (row[0] if row else 0) + 1
+        gone = [id for id in sorted(set(ids)) if self._row(id) is not None]
+        new = list(range(first, first + len(entries)))
+        changes.record(self._connection, kind, by, note, gone, new)
+        self._connection.executemany("DELETE FROM entries WHERE id = ?", ((id,) for id in gone))
+        self._connection.executemany(
+            f"INSERT INTO entries ({ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
                 (
-                    (
-                        id,
-                        json.dumps(entry.texts, ensure_ascii=False),
-                        entry.soft_label.astype(_FLOAT).tobytes(),
-                        entry.label,
-                        entry.origin,
-                        entry.created,
-                        entry.key.astype(_FLOAT).tobytes(),
-                    )
-                    for id, entry in zip(new, entries, strict=True)
-                ),
-            )
-            return changes.read_changes(connection, 1)[0]
+                    id,
+                    json.dumps(entry.texts, ensure_ascii=False),
+                    entry.soft_label.astype(_FLOAT).tobytes(),
+                    entry.label,
+                    entry.origin,
+                    entry.created,
+                    entry.key.astype(_FLOAT).tobytes(),
+                )
+                for id, entry in zip(new, entries, strict=True)
+            ),
+        )
+        return self._changed()
 
     def update(self, id: int, soft_label: NDArray[np.float32], label: int | None, by: str, note: str) -> Change:
         """Replace the labels of one entry; raises KeyError when there is none."""
-        with self._change() as connection:
-            if self._row(id) is None:
-                raise KeyError(id)
-            changes.record(connection, "update", by, note, [id], [id])
-            connection.execute(
-                "UPDATE entries SET soft_label = ?, label = ? WHERE id = ?",
-                (soft_label.astype(_FLOAT).tobytes(), label, id),
-            )
-            return changes.read_changes(connection, 1)[0]
+        if self._row(id) is None:
+            raise KeyError(id)
+        changes.record(self._connection, "update", by, note, [id], [id])
+        self._connection.execute(
+            "UPDATE entries SET soft_label = ?, label = ? WHERE id = ?",
+            (soft_label.astype(_FLOAT).tobytes(), label, id),
+        )
+        return self._changed()
 
     def undo(self, change: int, by: str, note: str) -> Change:
         """Take a change back; return the change that this makes."""
-        with self._change() as connection:
-            changes.undo(connection, change, by, note)
-            return changes.read_changes(connection, 1)[0]
+        changes.undo(self._connection, change, by, note)
+        return self._changed()
 
     def changes(self, limit: int | None) -> list[Change]:
         """Return the last `limit` changes, or all, the latest first; none where there is no log."""
@@ -187,12 +187,11 @@ class EntryTable:
 
     def page(self, after: int, origin: Origin | None) -> list[Entry]:
         """Return the next entries in order of id, from the first id above `after`; empty at the end."""
-        where, values = ("AND origin = ?", (after, origin)) if origin else ("", (after,))
-        with self._reporting("read"):
-            rows = self._connection.execute(
-                f"SELECT {_COLUMNS} FROM entries WHERE id > ? {where} ORDER BY id LIMIT {_PAGE}", values
-            ).fetchall()
-        return [self._entry(row) for row in rows]
+        return self._entries("id > ?", (after,), origin, _PAGE)
+
+    def between(self, first: int, last: int, origin: Origin | None) -> list[Entry]:
+        """Return the entries with ids from `first` to `last`, in order of id."""
+        return self._entries("id BETWEEN ? AND ?", (first, last), origin, last - first + 1)
 
     def counts(self) -> dict[Origin, int]:
         """Return how many entries each origin has."""
@@ -200,39 +199,18 @@ class EntryTable:
             rows = dict(self._connection.execute("SELECT origin, COUNT(*) FROM entries GROUP BY origin"))
         return {origin: rows.get(origin, 0) for origin in ORIGINS}
 
-    @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """Run a block as one transaction that raises the generation; an error undoes it all."""
-        if not self.writable:
-            raise UserError(f"{self.path} cannot be changed: its folder is read-only")
-        with self._reporting("written"):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                row = self._connection.execute("SELECT value FROM meta WHERE name = 'generation'").fetchone()
-                if int(row[0]) != self.generation:
-                    raise UserError(
-                        f"{self.path} was changed by another process (generation {row[0]}, here "
-                        f"{self.generation}): close it here and open it again"
-                    )
-                yield self._connection
-                self._connection.execute(
-                    "UPDATE meta SET value = ? WHERE name = 'generation'", (str(self.generation + 1),)
-                )
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-        self.generation += 1
+    def _changed(self) -> Change:
+        """Raise the generation by the change that was just recorded, and return the change."""
+        self._connection.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'generation'")
+        return changes.read_changes(self._connection, 1)[0]
 
-    @contextmanager
-    def _reporting(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:  # locked, disk full, no permission: the machine, not the file
-            raise UserError(f"{self.path} could not be {doing}: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise self._damaged(str(error)) from error
+    def _entries(self, where: str, values: tuple[int, ...], origin: Origin | None, limit: int) -> list[Entry]:
+        where, given = (f"{where} AND origin = ?", (*values, origin)) if origin else (where, values)
+        with self._reporting("read"):
+            rows = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM entries WHERE {where} ORDER BY id LIMIT {limit}", given
+            ).fetchall()
+        return [self._entry(row) for row in rows]
 
     def _row(self, id: int) -> tuple[int, str, bytes, int | None, Origin, str] | None:
         row: tuple[int, str, bytes, int | None, Origin, str] | None = self._connection.execute(
@@ -241,9 +219,9 @@ class EntryTable:
         return row
 
     def _matrix(self, blobs: list[bytes], width: int, what: str) -> NDArray[np.float32]:
-        if any(len(blob) != width * _FLOAT.itemsize for blob in blobs):
+        if set(map(len, blobs)) - {width * _FLOAT.itemsize}:
             raise self._damaged(f"a {what} is not {width} numbers wide")
-        values = np.frombuffer(b"".join(blobs), dtype=_FLOAT).astype(np.float32)
+        values = np.frombuffer(b"".join(blobs), dtype=_FLOAT).astype(np.float32, copy=False)
         return values.reshape(len(blobs), width)
 
     def _check_rows(self, ids: NDArray[np.int64], good: NDArray[np.bool_], problem: str) -> None:
@@ -258,6 +236,3 @@ class EntryTable:
         except (ValueError, TypeError) as error:
             raise self._damaged(f"the texts of entry {id} cannot be read ({error})") from error
         return Entry(id, fields, values, label, origin, created)
-
-    def _damaged(self, problem: str) -> UserError:
-        return UserError(f"{self.path} is damaged: {problem}; restore it from a copy, or build the store again")

@@ -6,6 +6,7 @@ Pure numpy functions: training chooses K, t and lambda with these very functions
 what is served. Letters of the shapes: B texts, k neighbours, C labels.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from hundredth.errors import UserError
 
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
+
+_LOWEST = np.finfo(np.float64).min
 
 
 def neighbour_weights(similarities: Floats, temperature: float) -> Doubles:
@@ -42,11 +45,9 @@ def mix(head: Floats, retrieved: Floats, weight: float) -> Doubles:
     """
     if not 0.0 <= weight <= 1.0:
         raise UserError(f"the retrieval weight is {weight}: choose one from 0 (head alone) to 1 (store alone)")
-    found = np.any(np.asarray(retrieved) != 0, axis=-1, keepdims=True)
-    share = np.where(found, weight, 0.0)
-    mixed: Doubles = (1.0 - share) * np.asarray(head, dtype=np.float64) + share * np.asarray(
-        retrieved, dtype=np.float64
-    )
+    there = np.asarray(retrieved, dtype=np.float64)
+    share = weight * there.any(axis=-1, keepdims=True)
+    mixed: Doubles = (1.0 - share) * np.asarray(head, dtype=np.float64) + share * there
     return mixed
 
 
@@ -56,8 +57,8 @@ def decide(mixed: Floats, decided: Floats) -> Doubles:
     A row of `decided` that is all zeros is no decision. What a user says of a text holds for it whatever the
     weight of the store is: a mixture would let the head outvote the person who corrects it.
     """
-    found = np.any(np.asarray(decided) != 0, axis=-1, keepdims=True)
-    return np.where(found, np.asarray(decided, dtype=np.float64), np.asarray(mixed, dtype=np.float64))
+    word = np.asarray(decided, dtype=np.float64)
+    return np.where(word.any(axis=-1, keepdims=True), word, np.asarray(mixed, dtype=np.float64))
 
 
 def calibrate(probabilities: Floats, temperature: float) -> Doubles:
@@ -67,17 +68,19 @@ def calibrate(probabilities: Floats, temperature: float) -> Doubles:
     """
     _check_temperature(temperature)
     values = np.asarray(probabilities, dtype=np.float64)
-    if values.size and not np.all(np.isfinite(values) & (values >= 0)):
+    if values.size and not (values.min() >= 0 and values.max() < np.inf):
         raise UserError("cannot calibrate: a probability is negative or not finite")
-    if not np.all(np.any(values > 0, axis=-1)):
+    top = values.max(axis=-1, keepdims=True)
+    if not top.all():
         raise UserError("cannot calibrate: a row of probabilities is all zeros")
-    with np.errstate(divide="ignore"):
-        logs = np.log(values)
-    return softmax(logs, temperature)
+    # The same as a power; the largest is 1, so that not all of a row become too small for a number.
+    powers = (values / top) ** (1 / temperature)
+    result: Doubles = powers / powers.sum(axis=-1, keepdims=True)
+    return result
 
 
 def _check_temperature(temperature: float) -> None:
-    if not (np.isfinite(temperature) and temperature > 0):
+    if not 0 < temperature < math.inf:
         raise UserError(f"the temperature is {temperature}: choose a finite number above 0, such as 0.05 or 1")
 
 
@@ -86,11 +89,11 @@ def softmax(scores: Floats, temperature: float = 1.0) -> Doubles:
     if scores.shape[-1] == 0:
         return np.zeros(scores.shape)
     values = np.asarray(scores, dtype=np.float64)
-    top = np.max(values, axis=-1, keepdims=True)
+    # In a row of nothing but -inf the lowest number is subtracted, as -inf from itself is no number.
+    top = np.maximum(values.max(axis=-1, keepdims=True), _LOWEST)
     # Subtract before dividing: at a tiny temperature the quotients alone would overflow to inf - inf.
     with np.errstate(over="ignore"):
-        scaled = (values - np.where(np.isfinite(top), top, 0.0)) / temperature
-    powers = np.exp(scaled)
-    total = powers.sum(axis=-1, keepdims=True)
-    result: Doubles = np.divide(powers, total, out=np.zeros_like(powers), where=total > 0)
+        powers = np.exp((values - top) / temperature)
+    # A sum is at least exp(0), of the top, or else 0.
+    result: Doubles = powers / np.maximum(powers.sum(axis=-1, keepdims=True), 1.0)
     return result

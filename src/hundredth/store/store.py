@@ -1,10 +1,8 @@
 """The knowledge store: an LLM's knowledge of a task, as entries that a small model looks up."""
 
-import contextlib
 import os
-import threading
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,14 +10,16 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hundredth.errors import UserError
-from hundredth.store.changes import Change, Kind
+from hundredth.errors import NotThereError, UserError
+from hundredth.store.access import Access
+from hundredth.store.changes import Change
 from hundredth.store.checks import label_index, new_entries, soft_label_rows, unit_keys
 from hundredth.store.database import DATABASE, create_database
-from hundredth.store.derived import Derived, release
-from hundredth.store.entries import ORIGINS, Entry, EntryTable, NewEntry, Origin
+from hundredth.store.derived import Derived
+from hundredth.store.entries import ORIGINS, Entry, EntryTable, Origin
 from hundredth.store.index import Neighbours
 from hundredth.store.index_file import INDEX
+from hundredth.store.listing import Filter, Page, find
 
 # Keys this near are the same text to the encoder: what is left is rounding.
 _SAME = 1 - 1e-5
@@ -30,15 +30,14 @@ class KnowledgeStore:
 
     Every change is committed to SQLite before the index in memory follows; the index file is saved on `close`
     (or when the process ends) and made again from the database when it is missing, old or damaged. Several
-    threads of one process may share a store. Made by `create` or `open`, not by calling the class.
+    threads may share a store, and several processes may have it open: what one has changed, the others know of from
+    their next call on. Made by `create` or `open`, not by calling the class.
     """
 
     def __init__(self, table: EntryTable, derived: Derived) -> None:
         self._table = table
         self._index = derived
-        self._lock = threading.RLock()
-        # Runs at the end of the process too, where nobody called `close`.
-        self._finalizer = weakref.finalize(self, release, table, derived)
+        self._access = Access(table, derived)
 
     @classmethod
     def create(cls, folder: Path, labels: Sequence[str], dimension: int, encoder: str) -> Self:
@@ -53,8 +52,9 @@ class KnowledgeStore:
         create_database(path, labels, dimension, encoder)
         table = EntryTable(path, writable=True)
         try:
-            derived = Derived(folder / INDEX, table.vectors(), table)
-            derived.save(table)
+            with table.reading():
+                derived = Derived(folder / INDEX, table.vectors(), table)
+                derived.save(table)
         except BaseException:
             table.close()
             raise
@@ -65,7 +65,9 @@ class KnowledgeStore:
         """Open the store in `folder`; a folder that cannot be written can still be searched."""
         table = EntryTable(folder / DATABASE, writable=os.access(folder, os.W_OK))
         try:
-            return cls(table, Derived.open(folder, table))
+            with table.reading():
+                derived = Derived.open(folder, table)
+            return cls(table, derived)
         except BaseException:
             table.close()
             raise
@@ -88,7 +90,13 @@ class KnowledgeStore:
     @property
     def generation(self) -> int:
         """How many changes the store has seen."""
-        return self._table.generation
+        with self.unchanging():
+            return self._index.generation
+
+    @property
+    def writable(self) -> bool:
+        """Whether the store can be changed: whether its folder could be written when it was opened."""
+        return self._table.writable
 
     def add(
         self,
@@ -108,22 +116,23 @@ class KnowledgeStore:
         entries = new_entries(texts, soft_labels, keys, origins, labels, self.dimension, len(self.labels))
         if not entries:
             return []
-        return list(self._replace("add", (), entries, by, note).added)
+        with self._access.changing():
+            return list(self._table.replace("add", (), entries, by, note).added)
 
     def delete(self, ids: Iterable[int], by: str = "", note: str = "") -> int:
         """Delete entries in one transaction; unknown ids are passed over. Returns how many went."""
-        with self.unchanging():
+        with self._access.changing():
             there = [id for id in map(int, ids) if self._table.get(id) is not None]
-            return len(self._replace("delete", there, (), by, note).removed) if there else 0
+            return len(self._table.replace("delete", there, (), by, note).removed) if there else 0
 
     def forget(self, ids: Iterable[int], by: str = "", note: str = "") -> Change:
         """Delete entries that must all be there, and return the change."""
         wanted = [int(id) for id in ids]
         if not wanted:
             raise UserError("no ids were given: name the entries to forget")
-        with self.unchanging():
+        with self._access.changing():
             self.get(wanted)
-            return self._replace("delete", wanted, (), by, note)
+            return self._table.replace("delete", wanted, (), by, note)
 
     def correct(self, texts: tuple[str, ...], label: int, key: ArrayLike, by: str = "", note: str = "") -> Change:
         """Add a text with its right label as the user's; what the store says of this very text is replaced.
@@ -134,7 +143,7 @@ class KnowledgeStore:
         label_index(label, len(self.labels))
         soft, keys = np.eye(len(self.labels))[[label]], np.asarray(key)[None]
         [entry] = new_entries([texts], soft, keys, "user", [label], self.dimension, len(self.labels))
-        with self.unchanging():
+        with self._access.changing():
             search = self._index.search
             same = [*search.ids[search.keys @ entry.key >= _SAME].tolist(), *self._table.with_texts(entry.texts)]
             old = [
@@ -142,30 +151,27 @@ class KnowledgeStore:
                 for one in self.get(sorted(set(same)))
                 if one.origin == "user" or int(one.soft_label.argmax()) != label
             ]
-            return self._replace("correct", old, [entry], by, note)
+            return self._table.replace("correct", old, [entry], by, note)
 
     def update(self, id: int, soft_label: ArrayLike, label: int | None, by: str = "", note: str = "") -> Change:
         """Replace the soft label (C,) and the gold label's index of one entry."""
         row = soft_label_rows(np.asarray(soft_label)[None], len(self.labels))[0]
         checked = label_index(label, len(self.labels))
-        with self.unchanging():
+        with self._access.changing():
             try:
-                change = self._table.update(int(id), row, checked, by, note)
+                return self._table.update(int(id), row, checked, by, note)
             except KeyError:
                 raise _unknown(id) from None
-            self._index.follow(self._table, change)
-        return change
 
     def undo(self, change: int, by: str = "", note: str = "") -> Change:
         """Put the entries that a change touched back as they were before it; this is a change too.
 
         Raises:
-            UserError: there is no such change, it is undone already, or its entries were changed later on.
+            NotThereError: there is no such change.
+            ConflictError: it is undone already, its entries were changed later on, or it filled the store.
         """
-        with self.unchanging():
-            made = self._table.undo(int(change), by, note)
-            self._index.follow(self._table, made)
-        return made
+        with self._access.changing():
+            return self._table.undo(int(change), by, note)
 
     def changes(self, limit: int | None = None) -> list[Change]:
         """Return the changes, or the last `limit` of them, the latest first."""
@@ -199,13 +205,18 @@ class KnowledgeStore:
             yield from page
             after = page[-1].id
 
+    def find(self, wanted: Filter, after: int = 0, limit: int = 50) -> Page:
+        """Return up to `limit` entries that match, with ids above `after`; the store may change meanwhile."""
+        return find(self._access, self._table, self._index, wanted, after, limit)
+
     def counts(self) -> dict[Origin, int]:
         """Return how many entries each origin has."""
         with self.unchanging():
             return self._table.counts()
 
     def __len__(self) -> int:
-        return len(self._index.search)
+        with self.unchanging():
+            return len(self._index.search)
 
     def search(self, keys: ArrayLike, k: int, exclude_ids: NDArray[np.int64] | None = None) -> Neighbours:
         """Return the k entries nearest to each of `keys` (B, d) by cosine, best first, then older first.
@@ -218,7 +229,7 @@ class KnowledgeStore:
         excluded = None if exclude_ids is None else np.asarray(exclude_ids, dtype=np.int64)
         if excluded is not None and excluded.shape != (len(queries),):
             raise UserError(f"exclude_ids has shape {excluded.shape}: give one id for each of {len(queries)} keys")
-        with self.unchanging():
+        with self._access.searching():
             return self._index.search.search(queries, k, excluded)
 
     def nearest(self, key: ArrayLike, k: int) -> tuple[Neighbours, list[Entry]]:
@@ -236,13 +247,28 @@ class KnowledgeStore:
         They are ordered by similarity, then newer first: the first one decides (see `decide`).
         """
         queries = unit_keys(keys, self.dimension)
-        with self.unchanging():
-            found = self._index.user.search(queries, k)
+        with self._access.searching():
+            return self._search_user(queries, k, at_least)
+
+    def look_up(self, keys: ArrayLike, k: int, at_least: float) -> tuple[Neighbours | None, Neighbours]:
+        """Return `search_user(keys, 1, at_least)` and `search(keys, k)`: all that a prediction asks for.
+
+        Both are of the same state of the store. The first is None where users have made no entries; k may be 0.
+        """
+        queries = unit_keys(keys, self.dimension)
+        with self._access.searching():
+            user = self._search_user(queries, 1, at_least) if len(self._index.user) else None
+            return user, self._index.search.search(queries, k)
+
+    def _search_user(self, queries: NDArray[np.float32], k: int, at_least: float) -> Neighbours:
+        found = self._index.user.search(queries, k)
         near = found.similarities >= at_least
+        if (near | (found.ids < 0)).all():
+            return found
         return Neighbours(
             np.where(near, found.ids, -1),
-            np.where(near, found.similarities, -np.inf).astype(np.float32),
-            np.where(near[..., None], found.soft_labels, 0).astype(np.float32),
+            np.where(near, found.similarities, np.float32(-np.inf)),
+            np.where(near[..., None], found.soft_labels, np.float32(0)),
         )
 
     def rebuild(self) -> None:
@@ -252,8 +278,7 @@ class KnowledgeStore:
 
     def close(self) -> None:
         """Save the index if the store has changed, and close the files; a second call does nothing."""
-        with self._lock:
-            self._finalizer()
+        self._access.close()
 
     def __enter__(self) -> Self:
         return self
@@ -263,20 +288,13 @@ class KnowledgeStore:
     ) -> None:
         self.close()
 
-    def _replace(self, kind: Kind, ids: Sequence[int], entries: Sequence[NewEntry], by: str, note: str) -> Change:
-        with self.unchanging():
-            change = self._table.replace(kind, ids, entries, by, note)
-            self._index.follow(self._table, change)
-        return change
+    def unchanging(self) -> AbstractContextManager[None]:
+        """Hold the store still for a block: what is read in it belongs together, and nothing is changed in it.
 
-    @contextlib.contextmanager
-    def unchanging(self) -> Iterator[None]:
-        """Hold the store still for a block: what is read in it belongs together."""
-        with self._lock:
-            if not self._finalizer.alive:
-                raise UserError(f"the knowledge store {self._table.path} is closed: open it again")
-            yield
+        What other processes have changed before the block is known in it.
+        """
+        return self._access.reading()
 
 
-def _unknown(id: int) -> UserError:
-    return UserError(f"no entry has the id {id}: it was deleted, or never added")
+def _unknown(id: int) -> NotThereError:
+    return NotThereError(f"no entry has the id {id}: it was deleted, or never added")

@@ -1,0 +1,83 @@
+"""Reading a request: who may ask, how large it may be, how long it may take, and strict JSON."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope
+
+from hundredth.service.access import Access, Need
+from hundredth.service.errors import ApiError, ClientGoneError
+from hundredth.service.settings import ServiceSettings
+from hundredth.service.strict_json import BadJSONError, parse
+
+_LONGEST_NUMBER = 18  # digits
+
+
+class _ReadRequest(Request):
+    """A request whose body has been read already."""
+
+    def __init__(self, scope: Scope, receive: Receive, content: bytes) -> None:
+        super().__init__(scope, receive)
+        self._content = content
+
+    async def body(self) -> bytes:
+        return self._content
+
+    async def json(self) -> Any:
+        try:
+            return parse(self._content)
+        except BadJSONError as error:
+            raise ApiError(400, "bad_request", f"the body is not valid JSON: {error}") from None
+
+
+def guarded(access: Access, settings: ServiceSettings, need: Need) -> type[APIRoute]:
+    """Return the class of the routes that need this: what is not allowed is refused before its body is read."""
+
+    class GuardedRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def checked(request: Request) -> Response:
+                access.check(request, need)
+                if self.body_field is None:
+                    return await handle(request)
+                _check_type(request)
+                content = await _read(request, settings.max_body, settings.body_timeout)
+                return await handle(_ReadRequest(request.scope, request.receive, content))
+
+            return checked
+
+    return GuardedRoute
+
+
+def _check_type(request: Request) -> None:
+    """Refuse other types: a form of another site can make a browser send them, but not JSON."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        shown = f"is {kind[:80]!r}" if kind else "is missing"
+        raise ApiError(400, "bad_request", f"the Content-Type {shown}: send application/json")
+
+
+async def _read(request: Request, most: int, seconds: float) -> bytes:
+    """Return the body, of which no more than `most` bytes are held, whatever its headers say."""
+    declared = request.headers.get("content-length", "")
+    too_large = ApiError(413, "too_large", f"the body is larger than {most} bytes: send fewer texts at a time")
+    if declared.isdecimal() and (len(declared) > _LONGEST_NUMBER or int(declared) > most):
+        raise too_large
+    content = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                content += part
+                if len(content) > most:
+                    raise too_large
+    except TimeoutError:
+        message = f"the body did not arrive within {seconds:g} seconds"
+        raise ApiError(408, "bad_request", message, {"Connection": "close"}) from None
+    except ClientDisconnect:
+        raise ClientGoneError from None
+    return bytes(content)

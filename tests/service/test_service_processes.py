@@ -1,0 +1,329 @@
+"""`hundredth serve` as it is run: processes, signals, ports, and what it says."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from callers import PREDICT, TEXT, TOKEN
+from typer.testing import CliRunner
+
+import hundredth
+from hundredth.cli import app
+from hundredth.files import replace_folder
+from hundredth.runtime import RetrievalInfo
+
+pytestmark = pytest.mark.slow
+_SECRET = "a text that must not be in the log"
+
+
+class Running:
+    """A service in processes of its own; `lines` is what it said at the start."""
+
+    def __init__(self, folder, *options):
+        command = [sys.executable, "-m", "hundredth", "serve", folder, "--port", "0", "--threads", "1", *options]
+        environment = {**os.environ, "HUNDREDTH_TOKEN": TOKEN, "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [str(word) for word in command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self.errors = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.lines = []
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+            if line.startswith("changes"):
+                break
+        assert self.lines, self.ended()
+        self.port = int(self.lines[0].rpartition(":")[2])
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.errors.append(line)
+
+    def ask(self, path, body=None, method=None, connection=None):
+        """Send one request; return status and body."""
+        one = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        one.request(
+            method or ("GET" if body is None else "POST"), path, None if body is None else json.dumps(body), headers
+        )
+        response = one.getresponse()
+        content = response.read()
+        if connection is None:
+            one.close()
+        return response.status, json.loads(content) if content.startswith(b"{") else content.decode()
+
+    def until(self, reached, seconds=30):
+        """Ask until something is so; requests that find nobody are tried again."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                found = reached()
+                if found:
+                    return found
+            except (OSError, http.client.HTTPException):
+                pass
+            assert time.monotonic() < end, self.errors
+            time.sleep(0.05)
+
+    def workers(self):
+        """The ids of the processes that answer."""
+        told = [json.loads(line)["message"] for line in self.errors]
+        prefix = "Started server process ["
+        return [int(message[len(prefix) : -1]) for message in told if message.startswith(prefix)]
+
+    def stop(self):
+        """Ask it to end; return its exit code."""
+        self.process.terminate()
+        return self.ended()
+
+    def ended(self):
+        """Wait until it has ended; return its exit code."""
+        code = self.process.wait(30)
+        self._reader.join(10)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return code
+
+    @property
+    def log(self):
+        """What it wrote to standard error, read as what it must be."""
+        return [json.loads(line) for line in self.errors]
+
+
+@pytest.fixture
+def run():
+    running = []
+
+    def start(folder, *options):
+        running.append(Running(folder, *options))
+        return running[-1]
+
+    yield start
+    for one in running:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.ended()
+
+
+def test_it_says_where_and_what_and_ends_as_it_is_told(run, make_model):
+    folder = make_model()
+    service = run(folder)
+    assert [line.split()[0] for line in service.lines] == [
+        "serving",
+        "model",
+        "labels",
+        "computing",
+        "knowledge",
+        "changes",
+    ]
+    shown = "\n".join(service.lines)
+    for expected in (
+        str(folder),
+        "card_swallowed, refund, delivery",
+        "float32, 1 threads",
+        "3 entries: 3 gold",
+        "token",
+    ):
+        assert expected in shown
+    service.until(lambda: service.ask("/readyz")[0] == 200)
+    assert service.ask(PREDICT, {"text": _SECRET})[0] == 200
+    assert service.ask("/v1/explain", {"text": _SECRET})[0] == 200
+    assert service.ask("/v1/knowledge?contains=" + _SECRET.replace(" ", "+"))[0] == 200
+    assert service.ask("/v1/knowledge/correct", {"text": _SECRET, "label": "refund", "note": _SECRET})[0] == 200
+    assert service.ask(PREDICT, {"texts": [_SECRET, 7]})[0] == 422
+    (folder / "index.faiss").unlink()
+    assert service.stop() == 0
+    assert (folder / "index.faiss").exists()
+    assert not (folder / "store.db-wal").exists()
+    requests = [line for line in service.log if line["message"] == "request"]
+    assert [(line["method"], line["route"], line["status"]) for line in requests][-5:] == [
+        ("POST", "/v1/predict", 200),
+        ("POST", "/v1/explain", 200),
+        ("GET", "/v1/knowledge", 200),
+        ("POST", "/v1/knowledge/correct", 200),
+        ("POST", "/v1/predict", 422),
+    ]
+    assert [line.get("texts") for line in requests[-5:]] == [1, 1, None, 1, 2]
+    assert all(line["ms"] > 0 and line["request_id"] and line["time"].endswith("+00:00") for line in requests)
+    assert _SECRET not in "".join(service.errors)
+    assert TOKEN not in "".join([*service.errors, *service.lines])
+
+
+def test_texts_are_logged_when_asked_for(run, make_model):
+    service = run(make_model(), "--log-texts")
+    service.until(lambda: service.ask(PREDICT, {"text": _SECRET})[0] == 200)
+    service.stop()
+    assert [line["content"] for line in service.log if line["message"] == "request"] == [[[_SECRET]]]
+
+
+def test_it_is_not_ready_and_answers_what_is_on_its_way_before_it_ends(run, make_model):
+    service = run(make_model(), "--stop-delay", "1")
+    service.until(lambda: service.ask("/readyz")[0] == 200)
+    service.process.send_signal(signal.SIGTERM)
+    service.until(lambda: service.ask("/readyz")[0] == 503)
+    assert service.ask(PREDICT, {"text": TEXT})[0] == 200
+    # A request of which half has been sent when the connections are closed.
+    slow = socket.create_connection(("127.0.0.1", service.port))
+    body = json.dumps({"text": TEXT}).encode()
+    head = ["Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+    slow.sendall("\r\n".join([f"POST {PREDICT} HTTP/1.1", *head, "", ""]).encode() + body[:5])
+
+    def refused():
+        try:
+            socket.create_connection(("127.0.0.1", service.port), timeout=5).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    service.until(refused)
+    slow.sendall(body[5:])
+    assert slow.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
+    slow.close()
+    assert service.ended() == 0
+
+
+def test_a_hangup_loads_the_model_anew(run, make_model):
+    served, new = make_model(), make_model(retrieval=RetrievalInfo(1, 0.1, 0.9))
+    service = run(served, "--watch", "0")
+    before = service.until(lambda: service.ask("/v1/model")[1]["model_version"])
+    replace_folder(new, served)
+    time.sleep(0.2)
+    assert service.ask("/v1/model")[1]["model_version"] == before
+    service.process.send_signal(signal.SIGHUP)
+    service.until(lambda: service.ask("/v1/model")[1]["model_version"] != before)
+    assert service.stop() == 0
+
+
+def test_workers_share_the_knowledge_and_outlive_one_of_them(run, make_model):
+    """Each request sees what was changed before it, by whichever worker; one that dies takes nothing with it."""
+    folder = make_model(retrieval=RetrievalInfo(1, 0.05, 0.5))
+    service = run(folder, "--workers", "2")
+    service.until(lambda: len(service.workers()) == 2 and service.ask("/readyz")[0] == 200)
+    wrong, acknowledged, done = [], [], threading.Event()
+
+    def write():
+        number = 0
+        while not done.is_set():
+            label = ("refund", "delivery")[number % 2]
+            try:
+                # A connection each: any worker may take it.
+                if (
+                    service.ask("/v1/knowledge/correct", {"text": TEXT, "label": label, "note": str(number)})[0]
+                    == 200
+                ):
+                    acknowledged.append(number)
+                    for _ in range(3):
+                        [one] = service.ask(PREDICT, {"text": TEXT})[1]["predictions"]
+                        if one["label"] != label:
+                            wrong.append((number, one))
+            except (OSError, http.client.HTTPException):
+                pass  # the worker that had it was killed: whether it was done is not known
+            number += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    service.until(lambda: len(acknowledged) > 3)
+    first, _ = service.workers()
+    os.kill(first, signal.SIGKILL)
+    seen = len(acknowledged)
+    service.until(lambda: len(acknowledged) > seen + 3)
+    service.until(lambda: len(service.workers()) == 3)
+    seen = len(acknowledged)
+    service.until(lambda: len(acknowledged) > seen + 3)
+    done.set()
+    writer.join()
+    assert wrong == []
+    # The command line is one more process that changes the same knowledge.
+    with hundredth.load(folder, threads=1) as model:
+        model.correct(TEXT, "card_swallowed", by="elsewhere")
+    for _ in range(6):
+        assert service.ask(PREDICT, {"text": TEXT})[1]["predictions"][0]["label"] == "card_swallowed"
+    log = service.ask("/v1/knowledge/log?limit=1000")[1]["changes"]
+    assert set(map(str, acknowledged)) <= {change["note"] for change in log}
+    numbers = service.ask("/metrics")[1]
+    [counted] = [
+        float(line.rpartition(" ")[2])
+        for line in numbers.splitlines()
+        if line.startswith('hundredth_requests_total{method="POST",route="/v1/knowledge/correct",status="200"}')
+    ]
+    assert counted >= len(acknowledged)
+    assert 'hundredth_entries{origin="user"} 1.0' in numbers
+    assert service.stop() == 0
+    with hundredth.load(folder, threads=1) as model:
+        assert model.predict([TEXT]) == ["card_swallowed"]
+    for process in service.workers():
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+
+
+def test_workers_end_with_the_process_that_started_them(run, make_model):
+    service = run(make_model(), "--workers", "2")
+    service.until(lambda: len(service.workers()) == 2 and service.ask("/readyz")[0] == 200)
+    service.process.kill()
+
+    def gone():
+        try:
+            service.ask("/healthz")
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    service.until(gone)
+    service.ended()
+
+
+@pytest.fixture
+def refused():
+    """Run `hundredth serve` with what cannot work; return the one line that says why."""
+
+    def invoke(*arguments):
+        result = CliRunner().invoke(app, ["serve", *map(str, arguments)])
+        assert result.exit_code == 2, (result.stdout, result.stderr, result.exception)
+        [line] = result.stderr.splitlines()
+        return line.removeprefix("error: ")
+
+    return invoke
+
+
+def test_what_cannot_be_served_is_said_in_one_line(refused, make_model, tmp_path):
+    folder = make_model()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert refused(folder, "--port", port).startswith(f"port {port} of 127.0.0.1 is taken")
+    assert "is not a model folder" in refused(tmp_path / "none", "--port", 0)
+    assert "needs a token" in refused(folder, "--port", 0, "--protect-reads")
+    assert "for 127.0.0.1 alone" in refused(folder, "--port", 0, "--allow-anonymous-writes", "--host", "0.0.0.0")
+    assert "--host 127.0.0.1" in refused(folder, "--port", 0, "--host", "no.such.host.invalid")
+
+
+def test_a_missing_extra_is_named(refused, make_model, monkeypatch):
+    for name in [
+        name for name in sys.modules if name.partition(".")[0] == "uvicorn" or "hundredth.service." in name
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    said = refused(make_model())
+    assert said.startswith("hundredth serve needs the package 'uvicorn', which is not installed: pip install")
+    assert "hundredth[service]" in said
+
+
+def test_the_help_teaches():
+    said = CliRunner().invoke(app, ["serve", "--help"]).stdout
+    for word in ("--token-file", "curl", "SIGTERM", "/metrics", "--workers"):
+        assert word in said
