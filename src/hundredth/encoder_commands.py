@@ -133,6 +133,12 @@ def whiten(
     out: Annotated[Path, typer.Option(help="Folder to write the encoder to.")],
     layers: Annotated[int | None, typer.Option(min=1, help="Keep only so many of the first layers.")] = None,
     dimensions: Annotated[int, typer.Option(min=1, help="Numbers of an embedding.")] = 128,
+    sif: Annotated[
+        float,
+        typer.Option(
+            help="Smooth inverse frequency: a token of this share counts half of a rare one; 0: all alike."
+        ),
+    ] = 1e-4,
     sentences: Annotated[int, typer.Option(min=2, help="How many sentences to whiten by.")] = 10_000,
     column: Annotated[str | None, typer.Option(help="Column of the sentences in tables and datasets.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for torch's own choice.")] = 0,
@@ -164,6 +170,7 @@ def whiten(
             out,
             layers=layers,
             dimensions=dimensions,
+            sif=sif,
             sentences=sentences,
             column=column,
             reporter=Reporter(quiet),

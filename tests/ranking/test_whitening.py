@@ -16,7 +16,7 @@ from tiny_bases import ARCHITECTURES, base_folder, sentences, text_file
 from hundredth.encoders import load_encoder
 from hundredth.errors import UserError
 from hundredth.ranking import TeacherRankings, whiten_encoder
-from hundredth.ranking.whitening import first_layers, whitening
+from hundredth.ranking.whitening import first_layers, token_weights, whitening
 
 
 @settings(max_examples=30, deadline=None)
@@ -62,8 +62,31 @@ def test_an_encoder_of_the_first_layers(architecture: str, tmp_path: Path) -> No
     features = {k: v for k, v in whole.preprocess(["my card"]).items() if torch.is_tensor(v)}
     with torch.inference_mode():
         states = whole[0].model(**features, output_hidden_states=True).hidden_states[1]
-        read = made[1](made[0](made.preprocess(["my card"])))["token_embeddings"]
+        read = made[1](made[0](made.preprocess(["my card"])))["token_embeddings"]  # before words are weighted
     assert torch.allclose(read, states, atol=1e-5)
+
+
+def test_frequent_words_count_less(tmp_path: Path) -> None:
+    model: Any = load_encoder(str(base_folder("roberta", tmp_path / "base")))
+    weights = token_weights(model, ["the the the card"], 0.05)
+    by_word = dict(zip(weights.vocab, weights.emb_layer.weight[:, 0].tolist(), strict=True))
+    total = len(weights.vocab) + len(model.tokenizer("the the the card")["input_ids"])
+    for word, count in (("the", 4), ("card", 2), ("money", 1)):
+        assert by_word[word] == pytest.approx(0.05 / (0.05 + count / total), rel=1e-6)
+
+
+def test_an_embedding_is_the_weighted_mean_whitened(tmp_path: Path) -> None:
+    base, corpus = base_folder("llama", tmp_path / "base"), text_file(tmp_path / "corpus.txt", 400)
+    folder = whiten_encoder(str(base), corpus, tmp_path / "out", dimensions=4, sif=0.01)
+    made: Any = SentenceTransformer(str(folder), device="cpu")
+    whole: Any = load_encoder(str(base))
+    features = {k: v for k, v in whole.preprocess(["the card my card"]).items() if torch.is_tensor(v)}
+    words, dense = made[1], made[-1]
+    with torch.inference_mode():
+        states = whole[0].model(**features).last_hidden_state[0]
+        weights = words.emb_layer(features["input_ids"][0])
+        expected = dense.linear((states * weights).sum(dim=0) / weights.sum())
+    assert made.encode("the card my card") == pytest.approx(expected.numpy(), abs=1e-4)
 
 
 def test_fewer_layers_are_kept(tmp_path: Path) -> None:
@@ -91,12 +114,13 @@ def test_it_is_a_teacher_and_comes_out_the_same_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
+        ({"sif": 1.0}, "sif is 1.0"),
         ({"layers": 3}, "has 2 layers: 3 of them cannot be kept"),
         ({"dimensions": 17}, "17 dimensions of vectors that have 16"),
         ({"sentences": 5}, "by 5 sentences: they vary in 4 directions, fewer than the 8"),
     ],
 )
-def test_bad_settings(changed: dict[str, int], said: str, tmp_path: Path) -> None:
+def test_bad_settings(changed: dict[str, float], said: str, tmp_path: Path) -> None:
     base, corpus = base_folder("roberta", tmp_path / "base"), text_file(tmp_path / "corpus.txt")
     with pytest.raises(UserError, match=said):
         whiten_encoder(str(base), corpus, tmp_path / "out", **{"dimensions": 8, **changed})  # type: ignore[arg-type]

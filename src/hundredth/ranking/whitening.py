@@ -1,8 +1,9 @@
 """An encoder of sentences without labels and without training: a model's first layers, their mean, whitened.
 
-The mean of a language model's states tells sentences apart badly: a few directions, long in all sentences alike,
-drown the others. Whitening (Su et al. 2021, arXiv 2103.15316) makes all directions count alike and keeps the
-strongest. What comes out teaches rankings where no teacher that has seen labels may be used.
+The mean of a language model's states tells sentences apart badly. Frequent words drown the others: each is weighted
+by its smooth inverse frequency (SIF, Arora et al. 2017). A few directions, long in all sentences alike, do so too:
+whitening (Su et al. 2021, arXiv 2103.15316) makes all directions count alike and keeps the strongest. What comes
+out teaches rankings where no teacher that has seen labels may be used.
 """
 
 import tempfile
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense, WeightedLayerPooling
+from sentence_transformers.sentence_transformer.modules import Dense, WeightedLayerPooling, WordWeights
 from torch import nn
 
 from hundredth.encoders import encoder_errors, load_encoder, set_pooling
@@ -38,6 +39,7 @@ def whiten_encoder(
     *,
     layers: int | None = None,
     dimensions: int = 128,
+    sif: float = 1e-4,
     sentences: int = 10_000,
     column: str | None = None,
     reporter: Reporter | None = None,
@@ -51,6 +53,7 @@ def whiten_encoder(
         layers: how many of its layers to keep, all by default. The first ones of an LLM often serve better, and
             are far cheaper.
         dimensions: numbers of an embedding.
+        sif: a of the weight a / (a + p) of a token whose share of the corpus is p (SIF); 0 weights all alike.
         sentences: how many sentences of the corpus to whiten by, drawn evenly from all of it.
         column: the column of the sentences in tables and datasets.
         reporter: told of what is going on.
@@ -63,13 +66,15 @@ def whiten_encoder(
         raise UserError(f"{out} is not empty: choose another folder, or move it away")
     model = load_encoder(base, "base")
     set_pooling(model, "mean", f"base {base!r}")
-    modules = list(model)[:2]
-    if layers is not None:
-        modules[1:1] = first_layers(model, layers, f"base {base!r}")
-    model = SentenceTransformer(modules=modules)
+    if not 0 <= sif < 1:
+        raise UserError(f"sif is {sif}: give a share of the corpus, such as 1e-4, or 0 to weight all words alike")
+    transformer, pooling = list(model)[:2]
+    reading = [] if layers is None else first_layers(model, layers, f"base {base!r}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as around:
         texts = _drawn(corpus, column, sentences, Path(around))
+        weighing = [token_weights(model, texts, sif)] if sif else []
+        model = SentenceTransformer(modules=[transformer, *reading, *weighing, pooling])
         vectors_Nd = _encoded(model, texts, reporter)
         try:
             matrix_dk, bias_k = whitening(vectors_Nd, dimensions)
@@ -111,6 +116,19 @@ def whitening(vectors_Nd: NDArray[np.floating], dimensions: int) -> tuple[Double
         raise ValueError(f"they vary in {found} directions, fewer than the {dimensions} dimensions asked for")
     matrix_dk = matrix_dk / np.sqrt(kept_k)
     return matrix_dk, -mean_d @ matrix_dk
+
+
+def token_weights(model: SentenceTransformer, texts: list[str], sif: float) -> WordWeights:
+    """Return the module that weights each token by a / (a + p), p its share of the tokens of `texts`.
+
+    Each token counts once more than it occurs. Source: Arora et al. 2017, equation 3, with `sif` as a.
+    """
+    tokens = model.tokenizer.convert_ids_to_tokens(range(len(model.tokenizer)))
+    counts = np.ones(len(tokens))
+    for ids in model.tokenizer(texts, verbose=False)["input_ids"]:
+        np.add.at(counts, ids, 1)
+    weights = sif / (sif + counts / counts.sum())
+    return WordWeights(tokens, dict(zip(tokens, weights.tolist(), strict=True)))
 
 
 def first_layers(model: SentenceTransformer, layers: int, what: str) -> list[nn.Module]:
