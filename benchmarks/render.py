@@ -15,11 +15,14 @@ from typing import Literal, get_args, get_origin
 
 import pydantic_core
 from published import STUDENTS, Results, picture, sampling_table, table, transfer_summary, transfer_table
+from published_controls import controls_table, correction_table, growth_table, late_table, worth_table
 from published_encoders import ablations_table, memory_table, ranking_table, speed_table
+from published_speed import speed_blocks
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from hundredth.evaluation.controls import SYSTEMS
+from hundredth.evaluation.findings import QUESTIONS
 from hundredth.files import write_text
 from hundredth.pipeline.config import RunConfig
 from hundredth.ranking.config import EncoderTrainingConfig
@@ -105,7 +108,10 @@ def render(root: Path) -> tuple[dict[str, str], list[str]]:
         "transfer-picture": f"![Score of each system on each task]({PICTURE})" if found else None,
         "sampling": None if sampling is None else sampling_table(sampling),
         **encoder_blocks(root),
+        **controls_blocks(root),
+        **speed_blocks(root),
         "systems": systems_table(),
+        "questions": questions_table(),
         "benchmark-tasks": benchmarks_table(),
     }
     files, notes = {CONFIGURATION: configuration()}, []
@@ -146,6 +152,12 @@ def systems_table() -> str:
     return table(["system", "what it is"], [[f"`{name}`", one.about] for name, one in SYSTEMS.items()], left=2)
 
 
+def questions_table() -> str:
+    """Return what the controls are asked, and the two systems that answer it."""
+    rows = [[one.part, f"`{one.system}`", f"`{one.other}`"] for one in QUESTIONS]
+    return table(["part of the method", "with it", "without it"], rows, left=3)
+
+
 def benchmarks_table() -> str:
     """Return the benchmark tasks, with where each is read from."""
     rows = [
@@ -173,6 +185,19 @@ def encoder_blocks(root: Path) -> dict[str, str | None]:
         "encoder-speed": None if speed is None else speed_table(speed),
         "encoder-memory": None if speed is None else memory_table(speed),
         "encoder-settings": _settings_table(list(EncoderTrainingConfig.model_fields.items())),
+    }
+
+
+def controls_blocks(root: Path) -> dict[str, str | None]:
+    """Return what the page on evaluation takes from the results: the controls, and knowledge that comes late."""
+    controls, late = (Results.read(root, name) for name in ("controls", "late-knowledge"))
+    return {
+        "controls": None if controls is None else controls_table(controls),
+        "controls-worth": None if controls is None else worth_table(controls),
+        "late-class": None if late is None else late_table(late, "class"),
+        "late-subdomain": None if late is None else late_table(late, "subdomain"),
+        "late-correction": None if late is None else correction_table(late),
+        "late-size": None if late is None else growth_table(late),
     }
 
 

@@ -12,13 +12,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_dir
 
-from hundredth.evaluation.controls import evaluate
+from hundredth.evaluation.controls import SYSTEMS, evaluate
 from hundredth.evaluation.results import Row, write_results
 from hundredth.files import read_json
 from hundredth.pipeline.config import make_config
@@ -37,9 +38,8 @@ KINDS = ("pruned", "whole")
 EXTRACTION = ("task", "prompt", "samples", "annotator", "knowledge")
 
 
-def config_values(task: str, data: str, *, pruned: bool) -> dict[str, Any]:
-    """Return what differs from the defaults."""
-    limit = TASKS[task]
+def config_values(task: str, limit: int | None, data: str, *, pruned: bool) -> dict[str, Any]:
+    """Return what differs from the defaults; `limit` texts a class are trained on, all with None."""
     drawn = {} if limit is None else {"limit_per_class": limit, "unlabelled_limit": UNLABELLED}
     return {
         "task": {"data": data, "task": task, **drawn},
@@ -57,15 +57,18 @@ def run_one(task: str, seed: int, kind: str, work: Path) -> None:
     reporter = Reporter()
     folder = work / f"{task}-{seed}-{kind}"
     if kind == "whole":
-        _share_extraction(work / f"{task}-{seed}-pruned", folder)
-    transfer(make_config(config_values(task, data, pruned=kind == "pruned"), seed=seed), folder, reporter)
+        # Both students are taught from the same knowledge.
+        share_stages(work / f"{task}-{seed}-pruned", folder, EXTRACTION)
+    transfer(
+        make_config(config_values(task, TASKS[task], data, pruned=kind == "pruned"), seed=seed), folder, reporter
+    )
     evaluate(folder, None, seeds=(0,), reporter=reporter, threads=1, limit=TEST_LIMIT)
 
 
-def _share_extraction(source: Path, target: Path) -> None:
-    """Both students are taught from the same knowledge: copy it, and what the LLM itself scores."""
-    for stage in (*EXTRACTION, "evaluation/systems/llm"):
-        if not (target / stage / STAGE_RECORD).exists():
+def share_stages(source: Path, target: Path, stages: Sequence[str]) -> None:
+    """Copy stages that two runs have in common, and what the LLM itself scores, where there is a source."""
+    for stage in (*stages, "evaluation/systems/llm"):
+        if (source / stage / STAGE_RECORD).exists() and not (target / stage / STAGE_RECORD).exists():
             shutil.rmtree(target / stage, ignore_errors=True)
             shutil.copytree(source / stage, target / stage)
 
@@ -78,6 +81,8 @@ def gather(work: Path, seeds: list[int]) -> None:
             for seed in seeds:
                 file = work / f"{task}-{seed}-{kind}" / "evaluation" / "results.json"
                 for row in read_json(file)["rows"] if file.exists() else []:
+                    if SYSTEMS[row["system"]].rewritten is not None:
+                        continue  # benchmarks/controls.py goes on in the same folders
                     key = (task, row["system"], row["metric"], row["unit"])
                     rows.setdefault(key, []).extend(row["values"])
         if rows:
@@ -107,33 +112,29 @@ def main() -> None:
             run_one(task, int(seed), kind, options.work)
         return
     seeds = list(range(options.seeds))
+    for kind in options.kind or KINDS:  # the whole students take their knowledge from the pruned ones' runs
+        jobs = {
+            f"{task}-{seed}-{kind}": ["--task", task, "--one", str(seed), kind] for seed in seeds for task in tasks
+        }
+        run_jobs(Path(__file__), jobs, options.jobs, options.work, lambda: gather(options.work, seeds))
 
-    def start(job: tuple[str, int, str]) -> None:
-        kind, seed, task = job
-        options.work.mkdir(parents=True, exist_ok=True)
-        with (options.work / f"{task}-{seed}-{kind}.log").open("a", encoding="utf-8") as log:
-            command = [
-                sys.executable,
-                __file__,
-                "--task",
-                task,
-                "--one",
-                str(seed),
-                kind,
-                "--work",
-                str(options.work),
-            ]
+
+def run_jobs(
+    script: Path, jobs: Mapping[str, Sequence[str]], workers: int, work: Path, after: Callable[[], None]
+) -> None:
+    """Run `script` with each job's arguments, `workers` at a time, output to WORK/JOB.log; call `after` each."""
+
+    def start(job: str) -> None:
+        work.mkdir(parents=True, exist_ok=True)
+        with (work / f"{job}.log").open("a", encoding="utf-8") as log:
+            command = [sys.executable, str(script), *jobs[job], "--work", str(work)]
             environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
             done = subprocess.run(command, stdout=log, stderr=log, env=environment, check=False)
-        print(
-            f"{task}, seed {seed}, {kind}: {'done' if done.returncode == 0 else f'failed, see {log.name}'}",
-            flush=True,
-        )
-        gather(options.work, seeds)
+        print(f"{job}: {'done' if done.returncode == 0 else f'failed, see {log.name}'}", flush=True)
+        after()
 
-    for kind in options.kind or KINDS:  # the whole students take their knowledge from the pruned ones' runs
-        with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(start, [(kind, seed, task) for seed in seeds for task in tasks]))
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(start, jobs))
 
 
 if __name__ == "__main__":

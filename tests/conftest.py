@@ -160,6 +160,18 @@ def _byte_level_tokenizer(size: int) -> Any:
 @pytest.fixture(scope="session")
 def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a Llama of two layers that has learnt to write sentences of the task, after a fashion."""
+    labels = [label for label, texts in TICKETS.items() for _ in texts]
+    return _save_learnt_llm(tmp_path_factory.mktemp("tiny-llm"), SENTENCES, labels)
+
+
+@pytest.fixture(scope="session")
+def save_learnt_llm() -> Callable[..., Path]:
+    """Train and save the same model for other sentences."""
+    return _save_learnt_llm
+
+
+def _save_learnt_llm(folder: Path, sentences: Sequence[str], labels: Sequence[str], steps: int = 80) -> Path:
+    """Train a Llama of two layers to write these sentences, each of its label, and save it into `folder`."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -178,14 +190,14 @@ def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pad_token_id=tokenizer.eos_token_id,
     )
     model = LlamaForCausalLM(config)
-    ids = [[*tokenizer(f" {text}").input_ids, tokenizer.eos_token_id] for text in SENTENCES]
+    ids = [[*tokenizer(f" {text}").input_ids, tokenizer.eos_token_id] for text in sentences]
     longest = max(map(len, ids))
     ends = torch.tensor([[len(one)] for one in ids])
     padded = torch.tensor([one + [tokenizer.eos_token_id] * (longest - len(one)) for one in ids])
     targets = torch.where(torch.arange(longest) < ends, padded, -100)
-    words = torch.tensor([tokenizer(f" {label}").input_ids[0] for label, texts in TICKETS.items() for _ in texts])
+    words = torch.tensor([tokenizer(f" {label}").input_ids[0] for label in labels])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(80):
+    for _ in range(steps):
         # Noise before the sentence, with a trace of the label in it: the model learns to see past a prompt, and
         # that there is something to find in it.
         noise = torch.randint(len(tokenizer), (len(ids), int(torch.randint(4, 80, ()))))
@@ -198,7 +210,6 @@ def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    folder = tmp_path_factory.mktemp("tiny-llm")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -1,6 +1,7 @@
 """The pages hold together: links lead somewhere, commands have the options they show, code can be read."""
 
 import ast
+import importlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -83,8 +84,11 @@ def test_every_command_shown_has_the_options_it_shows(page: Path) -> None:
         for command in commands(script):
             if Path(command[0]).name != "hundredth" or command[1].startswith("--"):
                 continue
-            assert command[1] in group.commands, command
-            context = group.commands[command[1]].make_context(command[1], command[2:])
+            found, words = group, command[1:]
+            while hasattr(found, "commands"):
+                assert words[0] in found.commands, command
+                found, words = found.commands[words[0]], words[1:]
+            context = found.make_context(command[1], words)
             for override in context.params.get("settings") or ():
                 assert override.partition("=")[0] in known, command
 
@@ -103,16 +107,72 @@ def test_every_make_target_and_script_shown_is_there(page: Path) -> None:
 
 @every_page
 def test_python_and_yaml_blocks_can_be_read(page: Path) -> None:
+    """Silent otherwise: code that names what is no longer there, and settings that nothing reads."""
     import yaml
 
     from hundredth.pipeline.config import make_config
 
     for code in blocks(page, "python"):
-        ast.parse(code)
+        for path, owner, name in names_used(ast.parse(code)):
+            assert hasattr(owner, name), f"{page.name}: {path}.{name}"
     for text in blocks(page, "yaml"):
         values = yaml.safe_load(text)
         made = {name: {"name": "named elsewhere", **values.get(name, {})} for name in ("llm", "base")}
-        make_config({"task": {}, **values, **made})
+        config = make_config({"task": {}, **values, **made}).model_dump(mode="json")
+        for section, given in values.items():
+            shown = config[section] if not isinstance(given, dict) else {key: config[section][key] for key in given}
+            assert shown == given, f"{page.name}: {section}"
+
+
+def names_used(code: ast.Module) -> Iterator[tuple[str, Any, str]]:
+    """The names of ours that a block uses, each with its owner: of modules, of models and of their stores."""
+    import hundredth
+    from hundredth.runtime import Model, ModelStore
+
+    loaded: set[str] = set()
+    for node in ast.walk(code):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "hundredth":
+            module = importlib.import_module(node.module or "")
+            yield from ((node.module or "", module, one.name) for one in node.names)
+        if isinstance(node, ast.Assign | ast.withitem):
+            value = node.value if isinstance(node, ast.Assign) else node.context_expr
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.optional_vars
+            if isinstance(value, ast.Call) and ast.unparse(value.func) == "hundredth.load":
+                loaded.add(ast.unparse(target) if target is not None else "")
+    owners = {"hundredth": hundredth, **dict.fromkeys(loaded, Model)}
+    owners |= {f"{name}.store": ModelStore for name in loaded}
+    for node in ast.walk(code):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in owners:
+            yield ast.unparse(node.value), owners[ast.unparse(node.value)], node.attr
+
+
+def test_names_that_are_not_there_are_found_in_a_block() -> None:
+    """The search itself: one that finds no names would call every page right."""
+    code = (
+        "import hundredth\nfrom hundredth.ranking import listnet, listnot\n"
+        "with hundredth.load('a') as model:\n    model.predict([]), model.predictt([]), model.store.ad([])\n"
+        "other = hundredth.load('b')\nother.explain('c').label\nother.explan('c')\nhundredth.lode('d')\n"
+    )
+    used = list(names_used(ast.parse(code)))
+    missing = [f"{path}.{name}" for path, owner, name in used if not hasattr(owner, name)]
+    assert sorted(missing) == [
+        "hundredth.lode",
+        "hundredth.ranking.listnot",
+        "model.predictt",
+        "model.store.ad",
+        "other.explan",
+    ]
+
+
+def test_blocks_of_each_language_are_found() -> None:
+    """Silent otherwise: a page whose blocks are not seen is a page that is not checked."""
+    counts = {
+        language: sum(len(blocks(page, language)) for page in PAGES) for language in ("bash", "python", "yaml")
+    }
+    assert all(counts.values()), counts
+    assert any(
+        command[0] == "make" for script in blocks(ROOT / "README.md", "bash") for command in commands(script)
+    )
 
 
 @every_page

@@ -10,7 +10,7 @@ from hundredth.tasks.schema import Example
 
 
 @pytest.fixture(scope="session")
-def test_texts():
+def unseen_texts():
     # A text with markup: whatever shows it must escape it.
     return [*examples(30, 9), Example(("the <script>alert(1)</script> courier was late",), 0)]
 
@@ -28,8 +28,8 @@ def copy_of_run(run_folder, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def evaluated(run_folder, test_texts, tmp_path_factory):
+def evaluated(run_folder, unseen_texts, tmp_path_factory):
     """The run with its LLM, the plain student and the full system evaluated, two seeds each."""
     root = shutil.copytree(run_folder, tmp_path_factory.mktemp("evaluated") / "run")
     systems = ["llm", "student", "full"]
-    return evaluate(root, test_texts, systems=systems, seeds=[0, 1], reporter=Reporter(quiet=True), threads=1)
+    return evaluate(root, unseen_texts, systems=systems, seeds=[0, 1], reporter=Reporter(quiet=True), threads=1)

@@ -4,14 +4,19 @@ import shutil
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from tiny_run import VERBALISATION
 
 from hundredth import UserError
 from hundredth.evaluation import cells, controls
 from hundredth.evaluation.controls import SYSTEMS, choose_systems, evaluate
+from hundredth.evaluation.measure import scores
+from hundredth.extraction.llm import load_llm
+from hundredth.extraction.soft_prompt import SoftPrompt
+from hundredth.pipeline.config import make_config, save_config
 from hundredth.pipeline.progress import Reporter
 from hundredth.runtime import load
-from hundredth.tasks import accuracy, labels_of, macro_f1
-from hundredth.tasks.schema import Example
+from hundredth.tasks import accuracy, labels_of, macro_f1, matthews
+from hundredth.tasks.schema import Example, Task
 
 QUIET = Reporter(quiet=True)
 
@@ -38,16 +43,36 @@ def test_every_system_and_seed_has_a_cell(evaluated):
     assert evaluated.deployed == "full"
 
 
-def test_a_cells_numbers_are_those_of_its_probabilities(evaluated, test_texts):
-    gold = labels_of(test_texts)
+def test_a_cells_numbers_are_those_of_its_probabilities(evaluated, unseen_texts):
+    gold = labels_of(unseen_texts)
     for cell in [*evaluated.cells["llm"], *evaluated.cells["student"], *evaluated.cells["full"]]:
         assert cell.probabilities.shape == (len(gold), 3)
         np.testing.assert_allclose(cell.probabilities.sum(axis=1), 1, atol=1e-5)
         predicted = cell.probabilities.argmax(axis=1).tolist()
         assert cell.metrics["score"] == cell.metrics["accuracy"] == accuracy(gold, predicted)
         assert cell.metrics["macro_f1"] == macro_f1(gold, predicted)
+        assert cell.metrics["matthews"] == matthews(gold, predicted)
+        assert "f1" not in cell.metrics  # of three labels none is the positive one
         assert 0 <= cell.metrics["ece"] <= 1
         assert cell.metrics["ms_per_text"] > 0
+
+
+def test_a_finished_cell_has_the_scores_that_came_later(own_copy, evaluated):
+    """Otherwise every new score would cost hours: cells made before it have their probabilities."""
+    root, run = own_copy
+    path = root / "evaluation" / "systems" / "full-0" / "stage.json"
+    record = json.loads(path.read_text())
+    del record["metrics"]["matthews"]
+    path.write_text(json.dumps(record))
+    assert run().values("full", "matthews") == evaluated.values("full", "matthews")
+
+
+def test_of_two_labels_the_second_is_the_positive_one():
+    probabilities = np.eye(2)[[0, 1, 1, 0]]
+    test = [Example(("a text",), label) for label in (0, 1, 0, 1)]
+    found = scores(Task("two", ("text",), ("no", "yes"), VERBALISATION, metric="f1"), probabilities, test)
+    assert found["f1"] == found["score"] == pytest.approx(0.5)
+    assert found["matthews"] == 0
 
 
 def test_a_student_taught_by_right_knowledge_learns_the_task(evaluated):
@@ -56,10 +81,10 @@ def test_a_student_taught_by_right_knowledge_learns_the_task(evaluated):
     assert evaluated.mean("llm", "score") < 0.7
 
 
-def test_what_is_measured_is_what_is_deployed(evaluated, test_texts):
+def test_what_is_measured_is_what_is_deployed(evaluated, unseen_texts):
     """Seed 0 of the full system is the run's own model: a difference would mean that something else is measured."""
     with load(evaluated.run.root / "model", threads=1) as model:
-        served = model.predict_proba([example.texts for example in test_texts])
+        served = model.predict_proba([example.texts for example in unseen_texts])
     np.testing.assert_allclose(evaluated.cells["full"][0].probabilities, served, atol=1e-6)
 
 
@@ -147,8 +172,8 @@ def test_every_student_has_at_least_the_steps_of_the_runs_own(evaluated):
     assert set(steps.values()) == {40}
 
 
-def test_no_prompt_writes_its_own_texts_and_judges_them_with_the_runs_annotator(copy_of_run, test_texts):
-    found = evaluate(copy_of_run, test_texts, systems=["no-prompt"], reporter=QUIET, threads=1)
+def test_no_prompt_writes_its_own_texts_and_judges_them_with_the_runs_annotator(copy_of_run, unseen_texts):
+    found = evaluate(copy_of_run, unseen_texts, systems=["no-prompt"], reporter=QUIET, threads=1)
     samples = copy_of_run / "evaluation" / "systems" / "no-prompt-samples" / "samples.jsonl"
     written = {tuple(json.loads(line)["texts"]) for line in samples.read_text().splitlines()}
     assert written
@@ -157,22 +182,52 @@ def test_no_prompt_writes_its_own_texts_and_judges_them_with_the_runs_annotator(
     assert found.deployed is None
 
 
-def test_the_default_leaves_out_no_prompt_and_all_has_it():
+def test_no_ppo_writes_from_the_prompt_before_it_was_reinforced(copy_of_run, unseen_texts, monkeypatch):
+    """Silent otherwise: written from the reinforced prompt, it would be the run's own system once more."""
+    config = make_config({}, copy_of_run / "run.yaml", ("rl.algorithm=ppo",))
+    (copy_of_run / "run.yaml").write_text(save_config(config))
+    tuned = SoftPrompt.from_words(load_llm(config.llm.name, config.llm.dtype), VERBALISATION, 4, 2)
+    tuned.save(copy_of_run / "prompt" / "prompt.safetensors")
+    shutil.copytree(copy_of_run / "samples", copy_of_run / "reinforcement")  # a whole stage, as far as can be told
+    make_samples, prompts = cells.make_samples, []
+
+    def written(llm, data, prompt, *rest):
+        prompts.append(prompt)
+        return make_samples(llm, data, prompt, *rest)
+
+    monkeypatch.setattr(cells, "make_samples", written)
+    found = evaluate(copy_of_run, unseen_texts, systems=["no-ppo"], reporter=QUIET, threads=1)
+    assert [one.shared_PD.tolist() for one in prompts] == [tuned.shared_PD.tolist()]
+    samples = copy_of_run / "evaluation" / "systems" / "no-ppo-samples" / "samples.jsonl"
+    written_texts = {tuple(json.loads(line)["texts"]) for line in samples.read_text().splitlines()}
+    assert 24 < found.cells["no-ppo"][0].metrics["entries"] <= 24 + len(written_texts)
+    assert found.deployed is None
+
+
+def test_the_default_leaves_out_what_is_written_anew_and_all_has_it():
     everything = {"gold", "generated", "unlabelled"}
-    assert choose_systems(None, everything, 10)[0] == [name for name in SYSTEMS if name != "no-prompt"]
-    assert choose_systems(["all"], everything, 10) == (list(SYSTEMS), [])
+    slow = {"no-prompt", "no-ppo"}
+    assert choose_systems(None, everything, 10, True)[0] == [name for name in SYSTEMS if name not in slow]
+    assert choose_systems(["all"], everything, 10, True) == (list(SYSTEMS), [])
+
+
+def test_without_reinforcement_there_is_nothing_to_leave_out():
+    """Silent otherwise: the run itself under another name, which would seem to show that it is worth nothing."""
+    chosen, notes = choose_systems(["all"], {"gold", "generated", "unlabelled"}, 10, False)
+    assert chosen == [name for name in SYSTEMS if name != "no-ppo"]
+    assert notes == ["no-ppo is left out: the run's prompt was not reinforced (--rl), so that it would be full"]
 
 
 def test_systems_without_their_knowledge_are_left_out_with_a_note():
-    chosen, notes = choose_systems(["full", "kd-unlabelled", "student"], {"gold", "generated"}, 10)
+    chosen, notes = choose_systems(["full", "kd-unlabelled", "student"], {"gold", "generated"}, 10, False)
     assert chosen == ["student", "full"]
     assert notes == ["kd-unlabelled is left out: the run has no unlabelled texts"]
-    assert choose_systems(["all"], {"gold"}, 0)[0] == ["llm", "student", "kd-gold", "retrieval-gold"]
+    assert choose_systems(["all"], {"gold"}, 0, True)[0] == ["llm", "student", "kd-gold", "retrieval-gold"]
 
 
 def test_a_run_that_sampled_nothing_still_has_its_own_system():
     """Left out, the report would be about everything but the model that is deployed."""
-    assert "full+unlabelled" in choose_systems(None, {"gold", "unlabelled"}, 0)[0]
+    assert "full+unlabelled" in choose_systems(None, {"gold", "unlabelled"}, 0, False)[0]
     assert controls._recipe("full+unlabelled", {"gold", "unlabelled"}).origins == ("gold", "unlabelled")
 
 
@@ -192,17 +247,17 @@ def test_a_run_that_sampled_nothing_still_has_its_own_system():
         ({"test": [Example(("one", "two"), 0)]}, "has 2 fields"),
     ],
 )
-def test_mistakes_are_named_before_anything_is_trained(run_folder, test_texts, options, message, monkeypatch):
+def test_mistakes_are_named_before_anything_is_trained(run_folder, unseen_texts, options, message, monkeypatch):
     monkeypatch.setattr(controls, "run_stages", refuse)
-    test = options.pop("test", test_texts)
+    test = options.pop("test", unseen_texts)
     with pytest.raises(UserError, match=message):
         evaluate(run_folder, test, reporter=QUIET, **options)
 
 
-def test_an_unfinished_run_is_refused(copy_of_run, test_texts):
+def test_an_unfinished_run_is_refused(copy_of_run, unseen_texts):
     shutil.rmtree(copy_of_run / "model")
     with pytest.raises(UserError, match="has not finished: model is still to do"):
-        evaluate(copy_of_run, test_texts, reporter=QUIET)
+        evaluate(copy_of_run, unseen_texts, reporter=QUIET)
 
 
 def test_test_texts_that_the_run_has_seen_are_counted(evaluated, monkeypatch):

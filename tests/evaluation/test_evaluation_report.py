@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from hundredth.evaluation.controls import SYSTEMS
 from hundredth.evaluation.evidence import confusion, kept_texts, label_scores, left_out_texts, most_wrong
+from hundredth.evaluation.findings import QUESTIONS, answers, findings, findings_as_json
 from hundredth.evaluation.measure import uncalibrated
 from hundredth.evaluation.outcome import Cell
 from hundredth.evaluation.plots import (
@@ -19,10 +21,20 @@ from hundredth.evaluation.plots import (
     spread_out,
 )
 from hundredth.evaluation.report import write_report
-from hundredth.evaluation.table import system_table
+from hundredth.evaluation.table import show
 from hundredth.evaluation.wording import count, milliseconds, percent, points, size, verdict
 from hundredth.store import calibrate
 
+# What stands beside the scores in a cell.
+SIZES = {
+    "retrieval": None,
+    "ignores_its_store": None,
+    "parameters": 1000,
+    "bytes": 4000,
+    "store_bytes": 0,
+    "entries": 0,
+    "ms_per_text": 1.0,
+}
 VOID = {"meta", "br", "link", "img"}
 
 
@@ -67,15 +79,21 @@ def wrong_everywhere(evaluated):
 
 
 def with_scores(evaluated, **right):
-    """The evaluation with predictions of our own: each system right on the first so many of 100 texts."""
+    """The evaluation with predictions of our own: each system right on the first so many of 100 texts.
+
+    A list gives a number for each seed.
+    """
     gold = np.arange(100) % 3
     cells = {}
-    for system, number in right.items():
-        predicted = np.where(np.arange(100) < number, gold, (gold + 1) % 3)
-        metrics = {"score": number / 100, "retrieval": None, "ignores_its_store": None}
-        if system == "full":
-            metrics |= {"retrieval": {"k": 4, "temperature": 0.1, "weight": 0.5}, "ignores_its_store": False}
-        cells[system.replace("_", "-")] = [Cell(system, 0, metrics, np.eye(3)[predicted])]
+    for system, numbers in right.items():
+        for seed, number in enumerate(numbers if isinstance(numbers, list) else [numbers]):
+            predicted = np.where(np.arange(100) < number, gold, (gold + 1) % 3)
+            share = number / 100
+            metrics = {"score": share, "accuracy": share, "macro_f1": share, "ece": 0.1, **SIZES}
+            if system == "full":
+                metrics |= {"retrieval": {"k": 4, "temperature": 0.1, "weight": 0.5}, "ignores_its_store": False}
+            name = system.replace("_", "-").replace("--", "+")
+            cells.setdefault(name, []).append(Cell(name, seed, metrics, np.eye(3)[predicted]))
     test = [replace(evaluated.test[0], label=int(label)) for label in gold]
     return replace(evaluated, test=test, cells=cells, deployed="full")
 
@@ -122,11 +140,14 @@ def test_a_table_of_many_labels_has_a_cell_for_each_pair(html):
 
 def test_the_terminal_shows_every_system_in_80_columns(evaluated):
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
-    console.print(system_table(evaluated))
+    show(evaluated, console)
     shown = console.export_text()
     assert re.search(r"full \* +\d+\.\d ± \d\.\d", shown)
     assert "…" not in shown
-    assert all(name in shown for name in ("llm", "student", "31 test texts, 2 seeds"))
+    assert all(name in shown for name in ("llm", "student", "31 test texts, 2 seeds", "against full"))
+    lines = shown.splitlines()
+    assert max(map(len, lines[: lines.index(findings(evaluated)[0])])) <= 80
+    assert set(findings(evaluated)) <= set(lines)
 
 
 def test_confusions_count_each_text_once_a_seed(evaluated):
@@ -196,6 +217,72 @@ def test_a_store_that_is_ignored_is_named(evaluated):
     made = with_scores(evaluated, llm=90, student=80, full=85)
     made.cells["full"][0].metrics["ignores_its_store"] = True
     assert "Its store adds nothing" in " ".join(verdict(made))
+
+
+def test_every_question_is_about_two_systems_of_which_one_lacks_the_part():
+    assert all({one.system, one.other} <= SYSTEMS.keys() and one.system != one.other for one in QUESTIONS)
+    asked = {name for one in QUESTIONS for name in (one.system, one.other)}
+    assert asked == SYSTEMS.keys() - {"llm"}
+
+
+def test_each_control_says_what_it_shows(evaluated):
+    made = with_scores(
+        evaluated, llm=95, student=60, kd_gold=62, kd_generated=80, retrieval_gold=45, no_ppo=81, full=81
+    )
+    made.cells["full"][0].metrics["ignores_its_store"] = True
+    said = findings(made)
+    assert said[0].startswith("Everything that the LLM gave: a gain: +21.0 points, 95 % interval +1")
+    assert said[0].endswith(" (full − student).")
+    assert said[1].startswith("The LLM's soft labels of the gold texts: nothing measurable here: +2.0 points")
+    assert said[2].startswith("The texts that the LLM wrote: a gain: +18.0 points")
+    assert said[3].startswith("Retrieval from the gold texts: harm: −17.0 points")
+    assert said[4].startswith("Retrieval: nothing measurable here: +1.0 points")
+    assert said[5] == (
+        "Reinforcement learning on the soft prompt: nothing measurable here: +0.0 points, 95 % interval +0.0 to "
+        "+0.0 (full − no-ppo)."
+    )
+    assert re.match(
+        r"The LLM itself \(95\.0\) against full: \+14\.0 points, .*; full closes 60 % of the gap", said[6]
+    )
+    assert said[7:] == ["full: every seed ignored the store (lambda 0), because on dev it was best without."]
+
+
+def test_seeds_that_ignore_their_store_are_counted(evaluated):
+    made = with_scores(evaluated, full=[80, 82, 84])
+    made.cells["full"][1].metrics["ignores_its_store"] = True
+    assert findings(made)[-1].startswith("full: 1 of 3 seeds ignored the store")
+    assert not made.ignores_its_store("full")
+
+
+def test_what_the_controls_show_is_there_for_scripts(evaluated):
+    made = with_scores(evaluated, llm=95, student=60, kd_gold=62, kd_generated=80, full=81)
+    found = findings_as_json(made)
+    pairs = {(one["system"], one["other"]): one for one in found["differences"]}
+    assert {("llm", "full"), ("student", "full"), ("kd-gold", "full"), ("kd-generated", "full")} <= pairs.keys()
+    assert {("full", "student"), ("full", "kd-generated"), ("kd-generated", "kd-gold")} <= pairs.keys()
+    assert pairs["full", "student"]["mean"] == pytest.approx(0.21)
+    assert pairs["student", "full"]["low"] == pytest.approx(-pairs["full", "student"]["high"])
+    assert found["gap_closed"]["full"]["share"] == pytest.approx(0.6)
+    low, high = found["gap_closed"]["full"]["interval"]
+    assert low < 0.6 < high
+    assert [(one["source"], one["texts"]) for one in found["contributions"]] == [("gold", 24), ("generated", 36)]
+    assert found["contributions"][1]["mean"] == pytest.approx(0.18)
+    assert found["findings"] == findings(made)
+
+
+def test_the_report_tells_what_each_source_and_control_is_worth(evaluated):
+    made = with_scores(evaluated, llm=95, student=60, kd_gold=62, kd_generated=80, full=81)
+    page = " ".join(" ".join(Page(write_report(made).read_text(encoding="utf-8")).text).split())
+    assert "What each source of knowledge contributes" in page
+    assert re.search(r"the texts that the LLM wrote 36 \+18\.0 \+1\d\.\d to \+2\d\.\d a gain", page)
+    assert all(line in page for line in findings(made))
+    assert re.search(r"student − full −21\.0 −2\d\.\d to −1\d\.\d", page)
+    assert [one.worth for one in answers(made)] == [
+        "a gain",
+        "nothing measurable here",
+        "a gain",
+        "nothing measurable here",
+    ]
 
 
 def test_plots_are_valid_and_take_the_pages_colours():

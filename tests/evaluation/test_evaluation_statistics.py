@@ -1,12 +1,26 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hundredth.evaluation.statistics import deviation, paired_bootstrap, share_of_gap, weighted_scores
+from hundredth.evaluation import statistics
+from hundredth.evaluation.statistics import (
+    deviation,
+    difference,
+    gap_interval,
+    resample,
+    share_of_gap,
+    weighted_scores,
+)
 from hundredth.tasks.metrics import METRICS, score
 
 
+def bootstrap(metric, gold, ours, theirs, **options):
+    found = resample(metric, gold, {"ours": ours, "theirs": theirs}, **options)
+    return difference(found["ours"], found["theirs"])
+
+
+@settings(deadline=None)  # the first call imports scikit-learn
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40), st.sampled_from(METRICS))
 def test_weighted_scores_with_equal_weights_are_the_tasks_metrics(pairs, metric):
     gold, predicted = (np.array(column) for column in zip(*pairs, strict=True))
@@ -27,9 +41,9 @@ def test_a_weight_of_two_counts_a_text_twice(metric):
 def test_a_system_does_not_differ_from_itself():
     gold = np.arange(50) % 3
     ours = np.where(np.arange(50) % 7 == 0, 0, gold)[None]
-    difference = paired_bootstrap("accuracy", gold, ours, ours)
-    assert (difference.mean, difference.low, difference.high) == (0, 0, 0)
-    assert not difference.is_clear
+    found = bootstrap("accuracy", gold, ours, ours)
+    assert (found.mean, found.low, found.high) == (0, 0, 0)
+    assert not found.is_clear
 
 
 def test_the_interval_has_the_width_of_the_paired_differences():
@@ -39,34 +53,62 @@ def test_the_interval_has_the_width_of_the_paired_differences():
     theirs = np.arange(400) % 2
     ours = np.where(generator.random(400) < 0.1, 0, theirs)
     gains = (ours == 0).astype(float) - (theirs == 0)
-    difference = paired_bootstrap("accuracy", gold, ours[None], theirs[None], draws=4000)
+    found = bootstrap("accuracy", gold, ours[None], theirs[None], draws=4000)
     half = 1.96 * gains.std() / 20
-    assert difference.mean == pytest.approx(gains.mean())
-    assert difference.low == pytest.approx(gains.mean() - half, abs=0.006)
-    assert difference.high == pytest.approx(gains.mean() + half, abs=0.006)
-    assert difference.is_clear
+    assert found.mean == pytest.approx(gains.mean())
+    assert found.low == pytest.approx(gains.mean() - half, abs=0.006)
+    assert found.high == pytest.approx(gains.mean() + half, abs=0.006)
+    assert found.is_clear
+
+
+def test_the_interval_holds_the_chance_in_the_seeds():
+    """Texts alone would give an interval of no width at all: every text is right or wrong as the seed is."""
+    gold = np.zeros(50, dtype=int)
+    theirs = np.ones((4, 50), dtype=int)
+    ours = np.repeat([[0], [0], [1], [1]], 50, axis=1)
+    found = bootstrap("accuracy", gold, ours, theirs, draws=4000)
+    assert found.mean == 0.5
+    # Two of four seeds are right: 4 draws of a coin, of which the outer 2.5 % are none and all.
+    assert (found.low, found.high) == (0.0, 1.0)
+
+
+def test_seeds_that_are_lucky_for_both_are_paired():
+    gold = np.zeros(50, dtype=int)
+    lucky = np.repeat([[0], [0], [1], [1]], 50, axis=1)
+    found = bootstrap("accuracy", gold, lucky, lucky.copy())
+    assert (found.low, found.high) == (0, 0)
+
+
+def test_a_large_test_set_is_drawn_in_blocks(monkeypatch):
+    gold = np.arange(90) % 3
+    predicted = np.where(np.arange(90) % 4 == 0, 0, gold)[None]
+    monkeypatch.setattr(statistics, "_AT_ONCE", 700)
+    found = resample("macro_f1", gold, {"one": predicted}, draws=30)["one"]
+    assert found.draws.shape == (30,)
+    assert found.draws.std() > 0
+    assert found.draws.mean() == pytest.approx(found.score, abs=0.05)
 
 
 def test_seeds_are_averaged_and_may_differ_in_number():
     gold = np.array([0, 1, 0, 1])
     ours = np.array([[0, 1, 0, 1], [0, 1, 1, 0]])
     theirs = np.array([[0, 0, 0, 0]])
-    assert paired_bootstrap("accuracy", gold, ours, theirs).mean == pytest.approx(0.75 - 0.5)
+    assert bootstrap("accuracy", gold, ours, theirs).mean == pytest.approx(0.75 - 0.5)
 
 
 def test_the_same_seed_draws_the_same_interval():
     generator = np.random.default_rng(1)
     gold, ours, theirs = (generator.integers(0, 3, size=60) for _ in range(3))
-    first, again = (paired_bootstrap("macro_f1", gold, ours[None], theirs[None]) for _ in range(2))
+    first, again = (bootstrap("macro_f1", gold, ours[None], theirs[None]) for _ in range(2))
     assert first == again
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs"), [(np.zeros((1, 3)), np.zeros((1, 4))), (np.zeros((0, 4)), np.zeros((1, 4)))]
+    ("ours", "texts"), [(np.zeros((1, 3)), 4), (np.zeros((0, 4)), 4), (np.zeros(4), 4), (np.zeros((1, 0)), 0)]
 )
-def test_predictions_that_do_not_fit_are_refused(ours, theirs):
-    with pytest.raises(ValueError, match="do not fit 4 labels"):
-        paired_bootstrap("accuracy", np.zeros(4, dtype=int), ours.astype(int), theirs.astype(int))
+def test_predictions_that_do_not_fit_are_refused(ours, texts):
+    with pytest.raises(ValueError, match=f"of ours do not fit {texts} labels"):
+        resample("accuracy", np.zeros(texts, dtype=int), {"ours": ours.astype(int)})
 
 
 def test_the_deviation_is_that_of_a_sample():
@@ -79,3 +121,27 @@ def test_the_gap_is_shared_only_where_there_is_one():
     assert share_of_gap(0.7, student=0.8, llm=0.9) == pytest.approx(-1)
     assert share_of_gap(0.85, student=0.8, llm=0.805) is None
     assert share_of_gap(0.85, student=0.8, llm=0.7) is None
+
+
+def rows_right(texts, *right):
+    """Predictions that are right on the first so many of the texts, all of label 0."""
+    return np.stack([np.where(np.arange(texts) < number, 0, 1) for number in right])
+
+
+def test_the_share_of_the_gap_has_an_interval_where_the_gap_is_clear():
+    gold = np.zeros(1000, dtype=int)
+    right = {"llm": 900, "student": 600, "full": 800}
+    found = resample("accuracy", gold, {name: rows_right(1000, number) for name, number in right.items()})
+    low, high = gap_interval(found["full"], found["student"], found["llm"])
+    assert low < 2 / 3 < high
+    # Of 300 texts in the gap 200 are right: a binomial's width.
+    assert high - low == pytest.approx(2 * 1.96 * (2 / 9 / 300) ** 0.5, rel=0.1)
+    assert gap_interval(found["llm"], found["student"], found["llm"]) == (1, 1)
+
+
+def test_of_a_gap_that_may_be_nothing_there_is_no_interval():
+    """Silent otherwise: a share of a gap of nothing is any number, and its percentiles look like any others."""
+    gold = np.zeros(100, dtype=int)
+    right = {"llm": 83, "student": 80, "full": 82}
+    found = resample("accuracy", gold, {name: rows_right(100, number) for name, number in right.items()})
+    assert gap_interval(found["full"], found["student"], found["llm"]) is None

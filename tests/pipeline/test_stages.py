@@ -215,8 +215,14 @@ def test_whole_and_empty_folders_are_no_strangers(chain: Chain) -> None:
     chain.run()
     (chain.root / "b" / "stage.json").write_text("damaged")
     refuse_strangers(chain.root, chain.stages())
-    (chain.root.parent / "new" / "a").mkdir(parents=True)
-    refuse_strangers(chain.root.parent / "new", chain.stages())
+    assert chain.run() == ["b"]
+    empty = chain.root.parent / "new"
+    (empty / "a").mkdir(parents=True)
+    refuse_strangers(empty, chain.stages())
+    # What was let pass is what tells: one file in it makes it a stranger.
+    (empty / "a" / "precious.txt").write_text("mine")
+    with pytest.raises(UserError, match="a was not made by a run"):
+        refuse_strangers(empty, chain.stages())
 
 
 def test_the_record_says_what_was_done(chain: Chain) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hundredth.tasks import BENCHMARKS, TaskConfig, counts_per_label, load_task, read_benchmark
+from hundredth.tasks import BENCHMARKS, TaskConfig, cap, counts_per_label, load_task, read_benchmark
+from hundredth.tasks.tables import read_jsonl, read_tsv
 
 # Rows of the training pool and the test split, and the rows without text among them. Tasks without an official
 # split: all rows, and the fifth of each class that is the test.
@@ -92,6 +93,20 @@ KNOWN = {
 }  # fmt: skip
 
 
+# GLUE and SuperGLUE withhold the labels of their test files. The labels of the development file, the test here:
+DEVELOPMENT = {
+    "cola": ("glue/CoLA/dev.tsv", {"unacceptable": 322, "acceptable": 721}),
+    "wnli": ("glue/WNLI/dev.tsv", {"not_entailment": 40, "entailment": 31}),
+    "qnli": ("glue/QNLI/dev.tsv", {"not_entailment": 2761, "entailment": 2702}),
+    "cb": ("superglue/CB/val.jsonl", {"contradiction": 28, "entailment": 23, "neutral": 5}),
+    "rte": ("superglue/RTE/val.jsonl", {"not_entailment": 131, "entailment": 146}),
+    "boolq": ("superglue/BoolQ/val.jsonl", {"no": 1237, "yes": 2033}),
+    "copa": ("superglue/COPA/val.jsonl", {"first": 55, "second": 45}),
+    "wic": ("superglue/WiC/val.jsonl", {"different": 319, "same": 319}),
+    "wsc": ("superglue/WSC/val.jsonl", {"different": 66, "same": 38}),
+}
+
+
 @pytest.fixture(scope="module")
 def root() -> Path:
     folder = os.environ.get("HUNDREDTH_DATA")
@@ -167,3 +182,29 @@ def test_glue_serves_where_senteval_is_not_there(root: Path) -> None:
     assert len(read_benchmark(root / "glue" / "MRPC", "mrpc").test) == 408
     assert len(read_benchmark(root / "glue", "sst2").test) == 872
     assert len(read_benchmark(root / "glue", "rte").test) == 277
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", sorted(DEVELOPMENT))
+def test_where_test_labels_are_withheld_the_development_file_is_the_test_and_training_rows_are_held_back(
+    root: Path, name: str
+) -> None:
+    """Silent otherwise: settings chosen on the rows that the score is measured on, or a test without its labels."""
+    file, counts = DEVELOPMENT[name]
+    columns = ("source", "label", "mark", "sentence") if name == "cola" else None
+    table = read_jsonl(root / file) if file.endswith("jsonl") else read_tsv(root / file, columns=columns)
+    data = load_task(TaskConfig(data=root, task=name, limit_per_class=4))
+    assert len(data.test) == len(table.rows)
+    assert counts_per_label(data.test, data.task.labels) == counts
+    pool = {example.texts for example in read_benchmark(root, name).pool}
+    assert {example.texts for example in data.dev} <= pool - {example.texts for example in data.test}
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["qnli", "sst2", "subj"])
+def test_a_large_test_split_is_capped_to_the_same_rows_with_every_seed(root: Path, name: str) -> None:
+    first, other = (
+        load_task(TaskConfig(data=root, task=name, limit_per_class=4, seed=seed)).test for seed in (0, 1)
+    )
+    assert cap(first, 1000, 0) == cap(other, 1000, 0)
+    assert len(cap(first, 1000, 0)) == 1000 < len(first)

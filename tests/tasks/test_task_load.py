@@ -222,6 +222,7 @@ def test_words_for_the_task_come_from_the_options(tmp_path: Path) -> None:
     ("rows", "options", "message"),
     [
         (rows_of(5, ("only",)), {}, "has only one class, 'only'"),
+        (rows_of(5, ("a", "b", "c")), {"metric": "f1"}, "metric is f1, of the positive one of two labels, but"),
         ([*rows_of(5), ("x", "lone")], {}, "classes with fewer than 2 examples to train on: 'lone' (1)"),
         ([("", "a"), (" ", "b"), ("NaN", "b")], {}, "every row is empty in 'text'"),
         ([("x", ""), ("y", " ")], {}, "column 'label' holds no label in any of 2 rows"),

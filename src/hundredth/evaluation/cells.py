@@ -8,6 +8,7 @@ from typing import Any
 from safetensors.numpy import save_file
 
 from hundredth.evaluation.measure import measure_llm, measure_model
+from hundredth.extraction.soft_prompt import SoftPrompt
 from hundredth.models import model_stamp
 from hundredth.pipeline.extract import make_knowledge, make_samples
 from hundredth.pipeline.knowledge import Knowledge
@@ -41,8 +42,11 @@ def llm_stage(run: Run, test: list[Example], shared: dict[str, Any]) -> Stage:
     return Stage("llm", (), settings, make)
 
 
-def no_prompt_stages(run: Run, threads: int) -> tuple[Stage, Stage]:
-    """Return the stages that write and annotate texts without the soft prompt, as the run does with it."""
+def rewritten_stages(run: Run, name: str, prompt: str | None, threads: int) -> tuple[Stage, Stage]:
+    """Return the stages that write texts anew and annotate them, as the run does, for the system `name`.
+
+    `prompt` is the run's stage whose soft prompt writes them; None writes them from the plain instruction.
+    """
     config, root = run.config, run.root
     shared = {
         "llm": [model_stamp(config.llm.name), config.llm.dtype],
@@ -53,11 +57,13 @@ def no_prompt_stages(run: Run, threads: int) -> tuple[Stage, Stage]:
     data = replace(run.data, unlabelled=[])
 
     def write(folder: Path) -> dict[str, Any]:
-        return make_samples(run.llm, data, None, config.sampling, folder, run.reporter)
+        soft = None
+        if prompt is not None:
+            soft = SoftPrompt.load(root / prompt / "prompt.safetensors").to(run.llm.device)
+        return make_samples(run.llm, data, soft, config.sampling, folder, run.reporter)
 
     def annotate(folder: Path) -> dict[str, Any]:
-        samples = root / FOLDER / "no-prompt-samples"
-        parts = samples, root / "annotator"
+        parts = root / FOLDER / f"{name}-samples", root / "annotator"
         return make_knowledge(run.llm, data, *parts, config.filters, config.augmentation, folder, run.reporter)
 
     written = {**shared, **config.sampling.model_dump()}
@@ -67,8 +73,10 @@ def no_prompt_stages(run: Run, threads: int) -> tuple[Stage, Stage]:
         **config.filters.model_dump(),
         "augmentation": config.augmentation.model_dump(),
     }
-    samples = Stage("no-prompt-samples", (), written, write)
-    return samples, Stage("no-prompt-knowledge", (samples.name,), annotated, annotate)
+    if prompt is not None:
+        written["prompt"] = run.record(prompt)["outputs"]
+    samples = Stage(f"{name}-samples", (), written, write)
+    return samples, Stage(f"{name}-knowledge", (samples.name,), annotated, annotate)
 
 
 def student_stage(

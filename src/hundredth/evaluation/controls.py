@@ -7,7 +7,8 @@ from pathlib import Path
 from safetensors.numpy import load_file
 
 from hundredth.errors import UserError
-from hundredth.evaluation.cells import FOLDER, PROBABILITIES, llm_stage, no_prompt_stages, student_stage
+from hundredth.evaluation.cells import FOLDER, PROBABILITIES, llm_stage, rewritten_stages, student_stage
+from hundredth.evaluation.measure import scores
 from hundredth.evaluation.outcome import Cell, Evaluation
 from hundredth.evaluation.results import write_results
 from hundredth.files import fingerprint
@@ -24,15 +25,18 @@ from hundredth.tasks.splits import cap
 RESULTS = "evaluation/results.json"
 # Raised when this code changes what a cell measures, so that finished cells are redone.
 _CELLS_VERSION = 1
-_NO_PROMPT = "no-prompt"
 
 
 @dataclass(frozen=True)
 class System:
-    """One of the systems compared; without a recipe it is the LLM itself."""
+    """One of the systems compared; without a recipe it is the LLM itself.
+
+    With `rewritten` the LLM writes its texts anew: from the soft prompt of that stage, or from the "instruction".
+    """
 
     about: str
     recipe: Recipe | None
+    rewritten: str | None = None
 
 
 SYSTEMS: dict[str, System] = {
@@ -42,7 +46,14 @@ SYSTEMS: dict[str, System] = {
     "kd-generated": System("kd-gold + texts that the LLM wrote", Recipe(("gold", "generated"), retrieve=False)),
     "kd-unlabelled": System("kd-gold + unlabelled texts", Recipe(("gold", "unlabelled"), retrieve=False)),
     "retrieval-gold": System("kd-gold + a store of the gold texts", Recipe(("gold",))),
-    _NO_PROMPT: System("full, but its texts are written from a plain instruction", Recipe(("gold", "generated"))),
+    "no-ppo": System(
+        "full, but its texts are written from the prompt before reinforcement learning",
+        Recipe(("gold", "generated")),
+        "prompt",
+    ),
+    "no-prompt": System(
+        "full, but its texts are written from a plain instruction", Recipe(("gold", "generated")), "instruction"
+    ),
     "full": System("kd-generated + a store of gold and generated texts", Recipe(("gold", "generated"))),
     "full+unlabelled": System("full + the unlabelled texts", Recipe(("gold", "generated", "unlabelled"))),
 }
@@ -67,8 +78,8 @@ def evaluate(
     Args:
         root: the folder of a finished run.
         test: labelled texts that the run has not seen; None for the test split that its benchmark came with.
-        systems: names from `SYSTEMS`; None for all but no-prompt, which lets the LLM write all texts anew;
-            ["all"] for all.
+        systems: names from `SYSTEMS`; None for all but those for which the LLM writes its texts anew; ["all"] for
+            all.
         seeds: added to the run's own `student.seed`, so that 0 is the run's own student.
         reporter: told of each cell.
         threads: CPU threads of training; 0 for all. Times are always measured on one.
@@ -80,7 +91,8 @@ def evaluate(
     run = Run.open(root, reporter)
     seeds = _checked_seeds(seeds)
     test = _test_texts(run, test, limit)
-    chosen, notes = choose_systems(systems, set(run.knowledge.origins), run.config.sampling.texts)
+    reinforced = run.config.rl.algorithm != "none"
+    chosen, notes = choose_systems(systems, set(run.knowledge.origins), run.config.sampling.texts, reinforced)
     notes += _leaks(run, test)
     for note in notes:
         reporter.say(f"  note: {note}")
@@ -97,24 +109,31 @@ def evaluate(
         for seed in (None,) if name == "llm" else seeds:
             outcome = outcomes[_cell_name(name, seed)]
             probabilities = load_file(outcome.folder / PROBABILITIES)["probabilities"]
-            cells.setdefault(name, []).append(Cell(name, seed, outcome.record["metrics"], probabilities))
-    own = [name for name in chosen if name != _NO_PROMPT and _recipe(name, run.knowledge.origins) == run.recipe]
+            # Scores that a finished cell was not asked for come from its probabilities.
+            metrics = {**outcome.record["metrics"], **scores(run.data.task, probabilities, test)}
+            cells.setdefault(name, []).append(Cell(name, seed, metrics, probabilities))
+    own = [
+        name
+        for name in chosen
+        if SYSTEMS[name].rewritten is None and _recipe(name, run.knowledge.origins) == run.recipe
+    ]
     evaluation = Evaluation(run, test, seeds, cells, own[0] if own else None, notes)
     write_results(root / RESULTS, f"evaluate {run.data.task.name}", seeds, evaluation.rows())
     return evaluation
 
 
 def choose_systems(
-    names: Sequence[str] | None, origins: Collection[Origin], sampled: int
+    names: Sequence[str] | None, origins: Collection[Origin], sampled: int, reinforced: bool
 ) -> tuple[list[str], list[str]]:
     """Return the systems to run, in the order of `SYSTEMS`, and notes on those that cannot be.
 
-    `origins` is what the run's knowledge is made of, `sampled` how many texts it lets the LLM write.
+    `origins` is what the run's knowledge is made of, `sampled` how many texts it lets the LLM write, `reinforced`
+    whether its soft prompt was trained further by rewards.
 
     Raises:
         UserError: a name is unknown, or none of the systems can be run.
     """
-    wanted = set(SYSTEMS) - {_NO_PROMPT} if names is None else set(names)
+    wanted = {name for name, one in SYSTEMS.items() if one.rewritten is None} if names is None else set(names)
     if "all" in wanted:
         wanted = set(SYSTEMS)
     unknown = sorted(wanted - SYSTEMS.keys())
@@ -124,11 +143,13 @@ def choose_systems(
     for name in (name for name in SYSTEMS if name in wanted):
         recipe = _recipe(name, origins)
         lacking = [origin for origin in recipe.origins if origin not in origins] if recipe is not None else []
-        if name == _NO_PROMPT:
+        if SYSTEMS[name].rewritten is not None:
             lacking = [] if sampled else ["generated"]
         elif name == "full+unlabelled" and "unlabelled" not in origins:
             lacking = ["unlabelled"]
-        if lacking:
+        if name == "no-ppo" and not reinforced:
+            notes.append("no-ppo is left out: the run's prompt was not reinforced (--rl), so that it would be full")
+        elif lacking:
             notes.append(f"{name} is left out: the run has no {' or '.join(lacking)} texts")
         else:
             chosen.append(name)
@@ -194,8 +215,10 @@ def _stages(
             continue
         recipe, knowledge = _recipe(name, run.knowledge.origins), None
         assert recipe is not None
-        if name == _NO_PROMPT:
-            samples, knowledge = no_prompt_stages(run, threads)
+        source = SYSTEMS[name].rewritten
+        if source is not None:
+            prompt = None if source == "instruction" else source
+            samples, knowledge = rewritten_stages(run, name, prompt, threads)
             stages += [samples, knowledge]
         for seed in seeds:
             stages.append(student_stage(run, _cell_name(name, seed), recipe, seed, test, shared, knowledge))

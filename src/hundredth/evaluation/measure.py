@@ -16,7 +16,7 @@ from hundredth.extraction.llm import LLM
 from hundredth.runtime import load
 from hundredth.store import calibrate
 from hundredth.student.selection import expected_calibration_error
-from hundredth.tasks.metrics import accuracy, macro_f1, score
+from hundredth.tasks.metrics import accuracy, f1, macro_f1, matthews, score
 from hundredth.tasks.schema import Example, Task, labels_of
 
 Doubles = NDArray[np.float64]
@@ -26,13 +26,18 @@ _WARM_UP = 3
 
 
 def scores(task: Task, probabilities: Doubles, test: Sequence[Example]) -> dict[str, float]:
-    """Return the task's score, accuracy, macro-F1 and calibration error of probabilities (N, C), as fractions."""
+    """Return the task's score, the others and the calibration error of probabilities (N, C), as fractions.
+
+    `f1`, that of the positive class, is there for tasks of two labels only.
+    """
     gold = labels_of(test)
     predicted = probabilities.argmax(axis=1).tolist()
     return {
         "score": score(task.metric, gold, predicted),
         "accuracy": accuracy(gold, predicted),
         "macro_f1": macro_f1(gold, predicted),
+        **({"f1": f1(gold, predicted)} if len(task.labels) == 2 else {}),
+        "matthews": matthews(gold, predicted),
         "ece": expected_calibration_error(probabilities, np.array(gold)),
     }
 

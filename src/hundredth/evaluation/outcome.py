@@ -2,13 +2,22 @@
 
 import statistics
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hundredth.evaluation.results import Row
-from hundredth.evaluation.statistics import Difference, deviation, paired_bootstrap, share_of_gap
+from hundredth.evaluation.statistics import (
+    Difference,
+    Resampled,
+    deviation,
+    difference,
+    gap_interval,
+    resample,
+    share_of_gap,
+)
 from hundredth.pipeline.transfer import Run
 from hundredth.tasks.schema import Example, Task, labels_of
 
@@ -17,6 +26,8 @@ _UNITS = {
     "score": "fraction",
     "accuracy": "fraction",
     "macro_f1": "fraction",
+    "f1": "fraction",
+    "matthews": "fraction",
     "ece": "fraction",
     "ece_uncalibrated": "fraction",
     "parameters": "count",
@@ -25,38 +36,22 @@ _UNITS = {
     "entries": "count",
     "ms_per_text": "ms",
 }
-# Differences that say what a part of the method is worth: the knowledge, the store, the soft prompt, the texts.
-_PAIRS = (
-    ("full", "student"),
-    ("full", "kd-generated"),
-    ("full", "no-prompt"),
-    ("full+unlabelled", "student"),
-    ("full+unlabelled", "full"),
-)
+_REFERENCE = "full"
 
 
 @dataclass(frozen=True)
 class Cell:
     """One system trained with one seed (None: no seed takes part) and measured.
 
-    `metrics` has `score`, `accuracy`, `macro_f1`, `ece`, `parameters`, `bytes`, `store_bytes`, `entries`,
-    `ms_per_text`, and for students `ece_uncalibrated`, `temperature`, `retrieval` (K, t and lambda, or None)
-    and `ignores_its_store`. `probabilities` is (N, C).
+    `metrics` has `score`, `accuracy`, `macro_f1`, `f1` (of two labels), `matthews`, `ece`, `parameters`, `bytes`,
+    `store_bytes`, `entries`, `ms_per_text`, and for students `ece_uncalibrated`, `temperature`, `retrieval` (K, t
+    and lambda, or None) and `ignores_its_store`. `probabilities` is (N, C).
     """
 
     system: str
     seed: int | None
     metrics: dict[str, Any]
     probabilities: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What one system is better than another by, in the task's score."""
-
-    system: str
-    other: str
-    difference: Difference
 
 
 @dataclass(frozen=True)
@@ -83,6 +78,11 @@ class Evaluation:
     def main(self) -> str:
         """The system that the report looks into: the deployed one, or the one with most to it."""
         return self.deployed if self.deployed is not None else list(self.cells)[-1]
+
+    @property
+    def reference(self) -> str:
+        """The system that all others are compared with: `full`, or the main one where that was not evaluated."""
+        return _REFERENCE if _REFERENCE in self.cells else self.main
 
     @property
     def gold(self) -> NDArray[np.int64]:
@@ -113,23 +113,34 @@ class Evaluation:
             return None
         return share_of_gap(ours, student, llm)
 
+    def gap_interval(self, system: str) -> tuple[float, float] | None:
+        """Return the 95 % interval of `gap_closed`; None where that is, or where the gap may be under a point."""
+        if self.gap_closed(system) is None:
+            return None
+        return gap_interval(*(self._resampled[name] for name in (system, "student", "llm")))
+
     def predictions(self, system: str) -> NDArray[np.int64]:
         """Return the labels that a system predicts, (S, N)."""
         return np.stack([cell.probabilities.argmax(axis=1) for cell in self.cells[system]])
 
+    def ignoring_its_store(self, system: str) -> tuple[int, int]:
+        """Return how many seeds of a system chose to do without their store, and how many have one."""
+        chosen = [cell.metrics.get("ignores_its_store") for cell in self.cells[system]]
+        return sum(one is True for one in chosen), sum(one is not None for one in chosen)
+
     def ignores_its_store(self, system: str) -> bool:
         """Whether a system has a store and every seed chose to do without it."""
-        chosen = [cell.metrics.get("ignores_its_store") for cell in self.cells[system]]
-        return all(chosen) and bool(chosen)
-
-    def comparisons(self) -> list[Comparison]:
-        """Return the differences between systems that were both evaluated."""
-        return [Comparison(*pair, self.compare(*pair)) for pair in _PAIRS if set(pair) <= self.cells.keys()]
+        ignoring, having = self.ignoring_its_store(system)
+        return 0 < having == ignoring
 
     def compare(self, system: str, other: str) -> Difference:
-        """Return the paired bootstrap of one system's score against another's."""
-        ours, theirs = self.predictions(system), self.predictions(other)
-        return paired_bootstrap(self.task.metric, self.gold, ours, theirs)
+        """Return the paired bootstrap of one system's score against another's, over texts and seeds."""
+        return difference(self._resampled[system], self._resampled[other])
+
+    @cached_property
+    def _resampled(self) -> dict[str, Resampled]:
+        # Once for all systems, so that all differences and shares rest on the same draws.
+        return resample(self.task.metric, self.gold, {name: self.predictions(name) for name in self.cells})
 
     def rows(self) -> list[Row]:
         """Return all numbers as rows of results.json."""

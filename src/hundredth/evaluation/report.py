@@ -11,6 +11,7 @@ from markupsafe import Markup
 from hundredth.evaluation import wording
 from hundredth.evaluation.controls import SYSTEMS
 from hundredth.evaluation.evidence import confusion, kept_texts, label_scores, left_out_texts, most_wrong
+from hundredth.evaluation.findings import answers, findings
 from hundredth.evaluation.measure import uncalibrated
 from hundredth.evaluation.outcome import Evaluation
 from hundredth.evaluation.plots import SizedScore, reliability_plot, risk_coverage_plot, size_plot
@@ -56,7 +57,9 @@ def _content(evaluation: Evaluation) -> dict[str, Any]:
         "main": main,
         "verdict": wording.verdict(evaluation),
         "systems": [_system(evaluation, name) for name in evaluation.cells],
-        "comparisons": evaluation.comparisons(),
+        "differences": {name: evaluation.compare(name, evaluation.reference) for name in evaluation.cells},
+        "findings": findings(evaluation),
+        "contributions": [one for one in answers(evaluation) if one.question.source is not None],
         "size_plot": Markup(_size_plot(evaluation)),
         "reliability_plot": Markup(_reliability_plot(evaluation)),
         "risk_plot": Markup(
@@ -103,6 +106,7 @@ def _system(evaluation: Evaluation, name: str) -> dict[str, Any]:
         "entries": evaluation.mean(name, "entries"),
         "ms_per_text": evaluation.mean(name, "ms_per_text"),
         "gap_closed": evaluation.gap_closed(name),
+        "gap_interval": evaluation.gap_interval(name),
         "retrieval": [one for one in chosen if one is not None],
     }
 

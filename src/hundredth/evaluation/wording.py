@@ -1,5 +1,7 @@
 """How numbers are written for people, the same in the terminal and in the report, and what they amount to."""
 
+from collections.abc import Callable
+
 from hundredth.evaluation.outcome import Evaluation
 from hundredth.evaluation.statistics import Difference
 
@@ -38,6 +40,16 @@ def share(value: float | None) -> str:
     return NONE if value is None else f"{100 * value:.0f} %".replace("-", "\N{MINUS SIGN}")
 
 
+def interval(low: float, high: float, form: Callable[[float], str]) -> str:
+    """Write an interval, its two ends as `form` writes them."""
+    return f"{form(low)} to {form(high)}"
+
+
+def by(difference: Difference) -> str:
+    """Write a difference with its interval."""
+    return f"{points(difference.mean)} points, 95 % interval {interval(difference.low, difference.high, points)}"
+
+
 def verdict(evaluation: Evaluation) -> list[str]:
     """Say in plain sentences what the evaluation has shown, also where the method brought nothing."""
     main, metric = evaluation.main, evaluation.task.metric.replace("_", "-")
@@ -55,11 +67,11 @@ def _against_llm(evaluation: Evaluation) -> list[str]:
         return ["The plain student was not evaluated, so what the LLM's knowledge adds is not known."]
     gain = evaluation.compare(main, "student")
     if not gain.is_clear:
-        first = f"It cannot be told apart from the same student on the gold labels alone: {_by(gain)}."
+        first = f"It cannot be told apart from the same student on the gold labels alone: {by(gain)}."
     elif gain.mean > 0:
-        first = f"It is better than the same student on the gold labels alone: {_by(gain)}."
+        first = f"It is better than the same student on the gold labels alone: {by(gain)}."
     else:
-        first = f"The LLM's knowledge did harm: the student on the gold labels alone is better, {_by(gain)}."
+        first = f"The LLM's knowledge did harm: the student on the gold labels alone is better, {by(gain)}."
     if llm is None:
         return [first]
     closed = evaluation.gap_closed(main)
@@ -95,11 +107,7 @@ def _of_the_store(evaluation: Evaluation) -> list[str]:
         effect = "adds nothing that can be told from chance"
     else:
         effect = "helps" if gain.mean > 0 else "does harm"
-    return [f"{what} {effect}, against the same student without a store: {_by(gain)}."]
-
-
-def _by(gain: Difference) -> str:
-    return f"{points(gain.mean)} points, 95 % interval {points(gain.low)} to {points(gain.high)}"
+    return [f"{what} {effect}, against the same student without a store: {by(gain)}."]
 
 
 def _scaled(value: float, step: int, units: tuple[str, ...]) -> str:

@@ -3,7 +3,7 @@
 from hundredth.tasks.benchmarks import BENCHMARKS, Benchmark, read_benchmark
 from hundredth.tasks.config import TaskConfig
 from hundredth.tasks.load import load_labelled, load_task, load_texts
-from hundredth.tasks.metrics import METRICS, accuracy, macro_f1, matthews, score
+from hundredth.tasks.metrics import METRICS, accuracy, f1, macro_f1, matthews, score
 from hundredth.tasks.schema import Example, Task, TaskData, counts_per_label, labels_of
 from hundredth.tasks.similarity import max_similarity, near_copies
 from hundredth.tasks.splits import cap, draw_per_class, stratified_split
@@ -22,6 +22,7 @@ __all__ = [
     "cap",
     "counts_per_label",
     "draw_per_class",
+    "f1",
     "labels_of",
     "load_labelled",
     "load_task",

@@ -69,7 +69,8 @@ class TaskConfig(BaseModel):
     )
     seed: int = Field(default=0, ge=0, description="Seed of every draw from the data.")
     metric: MetricName | None = Field(
-        default=None, description="The task's main score; accuracy unless a benchmark has another."
+        default=None,
+        description="The task's main score; accuracy unless a benchmark has another; f1 is of the second label.",
     )
 
 

@@ -31,6 +31,11 @@ def load_task(config: TaskConfig) -> TaskData:
     else:
         task, pool = _file(config, config.data, notes)
         test = []
+    if task.metric == "f1" and len(task.labels) != 2:
+        raise UserError(
+            f"metric is f1, of the positive one of two labels, but the task has {len(task.labels)}: "
+            "choose macro_f1, or another"
+        )
     pool = _without(pool, test, notes, "training rows whose text also stands in the test split")
     dev_given: list[Example] | None = None
     if config.dev is not None:

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from hundredth.errors import UserError
 
-MetricName = Literal["accuracy", "macro_f1", "matthews"]
+MetricName = Literal["accuracy", "macro_f1", "f1", "matthews"]
 METRICS: tuple[str, ...] = get_args(MetricName)
 
 
@@ -25,6 +25,14 @@ def macro_f1(gold: Sequence[int], predicted: Sequence[int]) -> float:
     return float(f1_score(gold, predicted, average="macro", zero_division=0))
 
 
+def f1(gold: Sequence[int], predicted: Sequence[int]) -> float:
+    """Return the F1 of the positive class, label 1, in [0, 1]: for tasks of two labels, the second of them."""
+    from sklearn.metrics import f1_score
+
+    _check(gold, predicted)
+    return float(f1_score(gold, predicted, labels=[1], average="macro", zero_division=0))
+
+
 def matthews(gold: Sequence[int], predicted: Sequence[int]) -> float:
     """Return the Matthews correlation, in [-1, 1]; 0 when either side has one class only."""
     from sklearn.metrics import matthews_corrcoef
@@ -41,6 +49,8 @@ def score(metric: str, gold: Sequence[int], predicted: Sequence[int]) -> float:
         return accuracy(gold, predicted)
     if metric == "macro_f1":
         return macro_f1(gold, predicted)
+    if metric == "f1":
+        return f1(gold, predicted)
     if metric == "matthews":
         return matthews(gold, predicted)
     raise UserError(f"unknown metric {metric!r}: choose one of {', '.join(METRICS)}")

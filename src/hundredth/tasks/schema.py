@@ -19,8 +19,8 @@ class Example:
 class Task:
     """A labelling task: `fields` names the text columns, `labels` the classes in index order.
 
-    `metric` names the task's main score: "accuracy", "macro_f1" or "matthews". `label_column` is the labels'
-    column in files of this task.
+    `metric` names the task's main score: "accuracy", "macro_f1", "f1" (of the second of two labels) or "matthews".
+    `label_column` is the labels' column in files of this task.
     """
 
     name: str

@@ -1,0 +1,223 @@
+"""Every control on ten low-resource tasks: what each part of the method is worth, over texts, seeds and tasks.
+
+Each seed draws its own labelled texts and does everything anew, as in transfer.py, with SmolLM2-135M and BERT-tiny,
+its vocabulary pruned. It goes on in the folders of transfer.py, and adds the systems for which the LLM writes its
+texts anew. With --rl the soft prompt is trained by rewards too, in folders of their own, and `no-ppo` is measured.
+Stopped and started again, it goes on where it was; results are written after every finished run. Reads the data
+from HUNDREDTH_DATA.
+
+    python benchmarks/controls.py [--seeds 3] [--jobs 2] [--work FOLDER] [--task trec ...] [--rl ppo] [--trial]
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from transfer import RESULTS, TEST_LIMIT, WORK, config_values, run_jobs, share_stages
+
+from hundredth.evaluation.cells import FOLDER, PROBABILITIES
+from hundredth.evaluation.controls import RESULTS as RUN_RESULTS
+from hundredth.evaluation.controls import SYSTEMS, evaluate
+from hundredth.evaluation.findings import QUESTIONS
+from hundredth.evaluation.results import Row, write_results
+from hundredth.evaluation.statistics import Resampled, difference, gap_interval, resample, share_of_gap
+from hundredth.files import read_json
+from hundredth.pipeline.config import make_config
+from hundredth.pipeline.extract import read_task
+from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.transfer import transfer
+from hundredth.tasks import cap, labels_of
+
+# Labelled texts a class for training (half as many again for choosing); None for all there are.
+TASKS: dict[str, int | None] = {
+    "cb": None,
+    "rte": 50,
+    "cola": 50,
+    "mrpc": 50,
+    "wic": 50,
+    "sst2": 50,
+    "mr": 50,
+    "subj": 50,
+    "trec": 20,
+    "trec-fine": 10,
+}
+# What does not depend on whether the prompt is trained by rewards.
+BEFORE_RL = ("task", "prompt", "annotator")
+# Every system against `full`, then what each part of the method is worth.
+PAIRS = tuple(
+    dict.fromkeys(
+        [
+            *((name, "full") for name in SYSTEMS if name != "full"),
+            *((one.system, one.other) for one in QUESTIONS),
+        ]
+    )
+)
+# A run's results with all controls: evaluated once more with fewer systems, its own file holds those alone.
+ALL_RESULTS = "evaluation/controls.json"
+# Enough to see that every stage works; the numbers mean nothing.
+_TRIAL = (
+    "task.limit_per_class=4",
+    "task.unlabelled_limit=16",
+    "sampling.texts=24",
+    "augmentation.texts=8",
+    "prompt.epochs=4",
+    "annotator.members=1",
+    "annotator.epochs=1",
+    "rl.steps=1",
+    "rl.rollout=12",
+    "student.min_steps=20",
+    "student.epochs=1",
+)
+_TRIAL_TESTS = 20
+
+_Key = tuple[str, str, str, str]
+
+
+def folder_of(work: Path, task: str, seed: int, rl: str) -> Path:
+    """Return the folder of a run; those without reinforcement learning are the ones of transfer.py."""
+    return work / f"{task}-{seed}-pruned{'' if rl == 'none' else f'-{rl}'}"
+
+
+def run_one(task: str, seed: int, rl: str, work: Path, trial: bool) -> None:
+    """Do one task with one seed, with all controls."""
+    folder, reporter = folder_of(work, task, seed, rl), Reporter()
+    values = config_values(task, TASKS[task], os.environ["HUNDREDTH_DATA"], pruned=True)
+    if rl != "none":
+        values["rl"] = {"algorithm": rl}
+        share_stages(folder_of(work, task, seed, "none"), folder, BEFORE_RL)
+    limit = _TRIAL_TESTS if trial else TEST_LIMIT
+    transfer(make_config(values, overrides=_TRIAL if trial else (), seed=seed), folder, reporter)
+    evaluate(folder, None, systems=["all"], seeds=(0,), reporter=reporter, threads=1, limit=limit)
+    shutil.copy(folder / RUN_RESULTS, folder / ALL_RESULTS)
+
+
+def gather(work: Path, seeds: list[int], rl: str, target: Path) -> None:
+    """Write the results of every finished run: values in the order of the seeds, then what the controls show.
+
+    A row of the metric `difference` has the system "A - B", and for task "all" the mean over the tasks; beside it
+    stand `difference_low` and `difference_high`, its 95 % interval. `gap_closed` likewise.
+    """
+    values: dict[_Key, list[float]] = {}
+    drawn: dict[str, dict[str, Resampled]] = {}
+    for task in TASKS:
+        folders = [folder for seed in seeds if ((folder := folder_of(work, task, seed, rl)) / ALL_RESULTS).exists()]
+        for folder in folders:
+            for row in read_json(folder / ALL_RESULTS)["rows"]:
+                key = (task, row["system"], row["metric"], row["unit"])
+                values.setdefault(key, []).extend(row["values"])
+        if folders:
+            drawn[task] = resampled(folders, list(TASKS).index(task))
+    rows = [Row(task, system, metric, found, unit) for (task, system, metric, unit), found in values.items()]
+    for task, systems in drawn.items():
+        for ours, theirs in PAIRS:
+            if {ours, theirs} <= systems.keys():
+                rows += difference_rows(task, ours, theirs, systems[ours], systems[theirs])
+        rows += gap_rows(task, systems)
+    for ours, theirs in PAIRS:
+        both = [systems for systems in drawn.values() if {ours, theirs} <= systems.keys()]
+        if both:
+            means = [mean_of_tasks([systems[name] for systems in both]) for name in (ours, theirs)]
+            rows += difference_rows("all", ours, theirs, *means)
+            rows.append(Row("all", f"{ours} - {theirs}", "tasks", [len(both)], "count"))
+    if rows:
+        write_results(target, target.stem, seeds, rows)
+
+
+def resampled(folders: list[Path], seed: int) -> dict[str, Resampled]:
+    """Draw texts and seeds of one task, the same for every system that all its runs have."""
+    systems = [
+        name for name in SYSTEMS if all((_cell(folder, name) / PROBABILITIES).exists() for folder in folders)
+    ]
+    data = [read_task(folder / "task") for folder in folders]
+    predictions: dict[str, NDArray[np.int64]] = {
+        name: np.stack([_predicted(_cell(folder, name)) for folder in folders]) for name in systems
+    }
+    texts = predictions[systems[0]].shape[1]
+    tests = [cap(one.test, texts, 0) for one in data]
+    if any(test != tests[0] for test in tests):
+        sys.exit(f"the runs of {data[0].task.name} have different test texts: remove those of other data")
+    return resample(data[0].task.metric, np.array(labels_of(tests[0])), predictions, seed=seed)
+
+
+def difference_rows(task: str, ours: str, theirs: str, one: Resampled, other: Resampled) -> list[Row]:
+    """Return what one system's score differs by from another's, with the interval."""
+    found = difference(one, other)
+    return _with_interval(task, f"{ours} - {theirs}", "difference", found.mean, (found.low, found.high))
+
+
+def gap_rows(task: str, systems: dict[str, Resampled]) -> list[Row]:
+    """Return the share of the way from `student` to `llm` that each system has come."""
+    rows: list[Row] = []
+    if not {"student", "llm"} <= systems.keys():
+        return rows
+    student, llm = systems["student"], systems["llm"]
+    for name, one in systems.items():
+        share = share_of_gap(one.score, student.score, llm.score)
+        if share is not None and name not in ("student", "llm"):
+            rows += _with_interval(task, name, "gap_closed", share, gap_interval(one, student, llm))
+    return rows
+
+
+def mean_of_tasks(tasks: list[Resampled]) -> Resampled:
+    """Return a system's mean over tasks: texts and seeds are drawn anew for each, the tasks are what they are."""
+    scores, draws = [one.score for one in tasks], [one.draws for one in tasks]
+    return Resampled(float(np.mean(scores)), np.mean(draws, axis=0))
+
+
+def _with_interval(
+    task: str, system: str, metric: str, value: float, between: tuple[float, float] | None
+) -> list[Row]:
+    low_high = {} if between is None else {f"{metric}_low": between[0], f"{metric}_high": between[1]}
+    return [Row(task, system, name, [one], "fraction") for name, one in {metric: value, **low_high}.items()]
+
+
+def _cell(folder: Path, system: str) -> Path:
+    return folder / FOLDER / (system if system == "llm" else f"{system}-0")
+
+
+def _predicted(cell: Path) -> NDArray[np.int64]:
+    predicted: NDArray[np.int64] = load_file(cell / PROBABILITIES)["probabilities"].argmax(axis=1)
+    return predicted
+
+
+def main() -> None:
+    """Run everything that is not finished yet, several at a time, one thread each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--work", type=Path, default=WORK, help="where the runs are kept (%(default)s)")
+    parser.add_argument("--task", action="append", choices=list(TASKS), help="only this task; may be repeated")
+    parser.add_argument("--rl", choices=("none", "ppo", "grpo"), default="none")
+    parser.add_argument("--trial", action="store_true", help="tiny runs in WORK/trial, to see that all works")
+    parser.add_argument("--gather", action="store_true", help="run nothing: write what the finished runs give")
+    parser.add_argument("--one", type=int, metavar="SEED", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if "HUNDREDTH_DATA" not in os.environ:
+        sys.exit("set HUNDREDTH_DATA to the folder that holds the benchmark data (glue/, superglue/, senteval/)")
+    tasks = options.task or list(TASKS)
+    if options.one is not None:
+        for task in tasks:
+            run_one(task, options.one, options.rl, options.work, options.trial)
+        return
+    work = options.work / "trial" if options.trial else options.work
+    name = "controls" if options.rl == "none" else f"controls-{options.rl}"
+    target = (work if options.trial else RESULTS) / f"{name}.json"
+    seeds = list(range(options.seeds))
+    more = ["--rl", options.rl, *(["--trial"] if options.trial else [])]
+    jobs = {
+        folder_of(work, task, seed, options.rl).name: ["--task", task, "--one", str(seed), *more]
+        for seed in seeds
+        for task in tasks
+    }
+    if not options.gather:
+        run_jobs(Path(__file__), jobs, options.jobs, work, lambda: gather(work, seeds, options.rl, target))
+    gather(work, seeds, options.rl, target)
+
+
+if __name__ == "__main__":
+    main()
