@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hundredth.store.entries import Vectors
 
-# Up to this many entries a search compares the query with every key; 20,000 keys take about a millisecond.
+# Up to this many entries a search compares the query with every key: exact, in a time that grows with them.
 EXACT_LIMIT = 20_000
 # The lists that one query visits, of about sqrt(N). Among 100,000 keys of a student this finds 95 to 99 % of the 32
 # nearest; what is missed more lists would not find either, but finer codes.
@@ -127,7 +127,7 @@ class SearchIndex:
         """Return the k nearest of a chunk of queries, padded where there are fewer."""
         count, labels = len(queries), self._soft_labels.shape[1]
         width = 0
-        if self._size and count:
+        if self._size and count and k:
             positions, cosines = self._nearest(queries, k, excluded)
             width = positions.shape[1]
             ids, soft_labels = self.ids.take(positions), self._soft_labels.take(positions, axis=0)
