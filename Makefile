@@ -42,6 +42,10 @@ bench: $(READY)  ## the benchmarks, going on where they stopped (hours); needs H
 	$(BIN)/python benchmarks/transfer.py
 	$(BIN)/python benchmarks/controls.py
 	$(BIN)/python benchmarks/late_knowledge.py
+	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/install_size.py
+	$(BIN)/python benchmarks/load.py
+	$(BIN)/python benchmarks/faults.py
 	$(BIN)/python benchmarks/encoder_speed.py
 	$(BIN)/python benchmarks/encoder_ranking.py
 	$(BIN)/python benchmarks/encoder_ranking.py --ablations

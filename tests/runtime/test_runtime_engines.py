@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import hundredth
-from hundredth.errors import UserError
+from hundredth.errors import UnavailableError, UserError
 from hundredth.runtime import engines
 from hundredth.runtime.encoder import available_threads
 
@@ -87,6 +87,15 @@ def test_a_graph_that_cannot_be_read_is_named(tmp_path, engine):
     with pytest.raises(UserError, match=rf"encoder\.onnx cannot be loaded by {engine}: .+") as error:
         engines.open_engine(broken, 1, engine)
     assert "\n" not in str(error.value)
+
+
+def test_a_graph_that_fails_when_it_runs_is_named_once(make_model, capfd):
+    engine = engines.open_engine(make_model() / "encoder.onnx", 1, "onnxruntime")
+    beyond = np.full((1, 3), 10_000)
+    with pytest.raises(UnavailableError, match=r"encoder\.onnx cannot be run by onnxruntime: .+") as error:
+        engine.run(dict.fromkeys(engine.inputs, beyond))
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")  # onnxruntime prints nothing of its own
 
 
 def test_an_engine_that_does_not_exist_is_refused(make_model):

@@ -60,6 +60,8 @@ def test_a_manifest_is_read_back_as_it_was_written(make_model, tmp_path):
         ("encoder.file", "other.onnx", "other.onnx is missing"),
         ("encoder.fingerprint", "0" * 64, "encoder.fingerprint is"),
         ("retrieval.k", 0, "retrieval.k is 0"),
+        ("retrieval.k", 1 << 62, "must be a number from 1 to 16,384"),
+        ("encoder.max_length", 1 << 70, "must be a number from 1 to 1,048,576"),
         ("retrieval.temperature", 0, "retrieval.temperature is 0.0"),
         ("retrieval.temperature", float("nan"), "retrieval.temperature is NaN"),
         ("retrieval.weight", 1.5, "retrieval.weight is 1.5"),
@@ -80,7 +82,7 @@ def test_a_manifest_that_does_not_fit_is_refused_by_the_name_of_the_entry(make_m
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "\xff"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "\xff", "[" * 200_000], ids=["", "{", "[]", "ff", "deep"])
 def test_a_manifest_that_is_no_json_object_is_refused(make_model, content):
     folder = make_model()
     (folder / "hundredth.json").write_bytes(content.encode("latin-1"))

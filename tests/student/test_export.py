@@ -18,12 +18,16 @@ from transformers import PreTrainedTokenizerFast
 
 from hundredth.errors import UserError
 from hundredth.runtime.encoder import Encoder
+from hundredth.runtime.engines import EngineName
 from hundredth.student import export
 from hundredth.student.export import ExportReport, export_onnx
 from hundredth.student.model import StudentEncoder, load_student, save_student, tokenize
 from hundredth.student.prune import prune_vocabulary
 
 Student = tuple[StudentEncoder, PreTrainedTokenizerFast]
+
+openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="the package openvino is not installed")
+every_engine = pytest.mark.parametrize("engine", ["onnxruntime", pytest.param("openvino", marks=openvino)])
 
 
 def with_clear_labels(architecture: str, fields: int) -> tuple[Student, list[tuple[str, ...]]]:
@@ -184,15 +188,36 @@ def test_the_graph_has_the_inputs_and_outputs_that_the_runtime_loads(
         ]
 
 
-def test_the_runtime_gives_what_the_trained_model_gives(float_export: tuple[Path, Student, ExportReport]) -> None:
+@every_engine
+def test_the_runtime_gives_what_the_trained_model_gives(
+    float_export: tuple[Path, Student, ExportReport], engine: EngineName
+) -> None:
     """Silent otherwise: fields joined, cut or padded in another way than in training."""
     folder, (model, tokenizer), _ = float_export
     texts = [*random_texts(9, seed=3, fields=2), ("card " * 30, "lost " * 3), ("Zebra!", "☃ unknown")]
-    embedding, logits = Encoder(folder / "encoder.onnx", folder / "tokenizer.json", LENGTH).encode(texts)
+    encoder = Encoder(folder / "encoder.onnx", folder / "tokenizer.json", LENGTH, engine=engine)
+    embedding, logits = encoder.encode(texts)
     with torch.no_grad():
         expected = model(**tokenize(tokenizer, texts, LENGTH))
     np.testing.assert_allclose(embedding, expected[0].numpy(), atol=1e-5)
     np.testing.assert_allclose(logits, expected[1].numpy(), atol=1e-4)
+
+
+@openvino
+@pytest.mark.parametrize("version", range(3), ids=["arithmetic", "weights", "tables"])
+def test_openvino_reads_every_8_bit_version_as_onnxruntime_does(
+    float_export: tuple[Path, Student, ExportReport], tmp_path: Path, version: int
+) -> None:
+    """Silent otherwise: the keys of a store made with one engine are not those that the other computes."""
+    folder, _, _ = float_export
+    _, content = list(export._quantised_versions(onnx.load(folder / "encoder.onnx"), width=384))[version]
+    (tmp_path / "encoder.onnx").write_bytes(content)
+    texts = [(" ".join(text),) for text in random_texts(20, seed=6, fields=2)]
+    files = tmp_path / "encoder.onnx", folder / "tokenizer.json", LENGTH
+    for one, other in zip(
+        Encoder(*files, engine="openvino").encode(texts), Encoder(*files).encode(texts), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 def test_where_8_bits_change_labels_the_float_version_is_kept_and_the_reason_given(tmp_path: Path) -> None:

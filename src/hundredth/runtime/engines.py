@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from hundredth.errors import MissingExtraError, UserError
+from hundredth.errors import MissingExtraError, UnavailableError, UserError
 
 EngineName = Literal["onnxruntime", "openvino", "auto"]
 OUTPUTS = ("embedding", "logits")
@@ -66,17 +66,21 @@ class OnnxRuntime:
         # Threads that spin between requests would take the CPU from whatever else runs on a small machine.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what goes wrong is raised, not printed
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions share no base class but this
             raise UserError(f"{path} cannot be loaded by onnxruntime: {_lines(error)[0]}") from error
+        self._path = path
         self.inputs = [item.name for item in self.session.get_inputs()]
         self.outputs = [item.name for item in self.session.get_outputs()]
 
     def run(self, feeds: Feeds) -> tuple[Matrix, Matrix]:
         """See `Engine`."""
-        embeddings, logits = self.session.run(OUTPUTS, feeds)
+        try:
+            embeddings, logits = self.session.run(OUTPUTS, feeds)
+        except Exception as error:  # as above; the commonest is too little memory
+            raise UnavailableError(f"{self._path} cannot be run by onnxruntime: {_lines(error)[0]}") from error
         return embeddings, logits
 
 
@@ -101,13 +105,17 @@ class OpenVino:
             raise UserError(f"{path} cannot be loaded by openvino: {_lines(error)[-1]}") from error
         self.inputs = [item.any_name for item in self.model.inputs]
         self.outputs = [item.any_name for item in self.model.outputs]
+        self._path = path
         self._own = threading.local()
 
     def run(self, feeds: Feeds) -> tuple[Matrix, Matrix]:
         """See `Engine`."""
         if not hasattr(self._own, "request"):
             self._own.request = self.model.create_infer_request()
-        found = self._own.request.infer(feeds, share_inputs=True)
+        try:
+            found = self._own.request.infer(feeds, share_inputs=True)
+        except RuntimeError as error:
+            raise UnavailableError(f"{self._path} cannot be run by openvino: {_lines(error)[-1]}") from error
         embeddings, logits = (found[name] for name in OUTPUTS)
         return embeddings, logits
 

@@ -16,6 +16,9 @@ TOKENIZER = "tokenizer.json"
 FORMAT_VERSION = 2
 _OLDEST_VERSION = 1  # before corrections and the record of the development texts
 PRECISIONS = ("int8", "float32")
+# More than anybody needs: what goes beyond them is a mistake, or meant to fill the memory.
+_MOST_TOKENS = 1 << 20
+_MOST_NEIGHBOURS = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class EncoderInfo:
         plain = self.file not in ("", ".", "..") and not any(part in self.file for part in ("/", "\\", "\0", ":"))
         _check(plain, "encoder.file", self.file, "the name of a file in the model folder")
         _check(self.dimension >= 1, "encoder.dimension", self.dimension, "at least 1")
-        _check(self.max_length >= 1, "encoder.max_length", self.max_length, "at least 1")
+        _check(1 <= self.max_length <= _MOST_TOKENS, "encoder.max_length", self.max_length, _span(_MOST_TOKENS))
         _check(self.precision in PRECISIONS, "encoder.precision", self.precision, " or ".join(PRECISIONS))
 
 
@@ -58,7 +61,7 @@ class RetrievalInfo:
     weight: float
 
     def __post_init__(self) -> None:
-        _check(self.k >= 1, "retrieval.k", self.k, "at least 1")
+        _check(1 <= self.k <= _MOST_NEIGHBOURS, "retrieval.k", self.k, _span(_MOST_NEIGHBOURS))
         _check(_positive(self.temperature), "retrieval.temperature", self.temperature, "a number above 0")
         _check(0 <= self.weight <= 1, "retrieval.weight", self.weight, "a number from 0 to 1")
 
@@ -137,7 +140,7 @@ class Manifest:
             content = read_json(path)
         except FileNotFoundError:
             raise UserError(f"{folder} is not a model folder: it has no {MANIFEST}; check the path") from None
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RecursionError) as error:
             raise UserError(f"{path} cannot be read as JSON: {error}") from error
         try:
             return cls._parse(content)
@@ -246,6 +249,10 @@ def _check_names(
 def _check(good: bool, name: str, value: object, expected: str) -> None:
     if not good:
         raise UserError(f"{name} is {_shown(value)}: it must be {expected}")
+
+
+def _span(most: int) -> str:
+    return f"a number from 1 to {most:,}"
 
 
 def _shown(value: object) -> str:

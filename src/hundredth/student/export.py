@@ -24,6 +24,7 @@ from hundredth.errors import UserError
 from hundredth.files import atomic_path, write_text
 from hundredth.student.model import StudentEncoder, plain_tokenizer, tokenize
 from hundredth.student.quantise import arithmetic_in_int8, tables_in_int8, weights_in_int8
+from hundredth.student.tracing import traceable
 
 Precision = Literal["int8", "float32"]
 
@@ -154,9 +155,9 @@ def _to_onnx(model: StudentEncoder, max_length: int) -> onnx.ModelProto:
     was_training = model.training
     model.eval()
     try:
-        with _quiet_export(), torch.no_grad():
+        with _quiet_export(), torch.no_grad(), traceable(model, max_length) as traced:
             program = torch.onnx.export(
-                model,
+                traced,
                 tuple(inputs.values()),
                 input_names=list(inputs),
                 output_names=placeholders,
