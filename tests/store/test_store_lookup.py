@@ -1,11 +1,13 @@
 """All that a prediction asks of a store, in one call: the same as one by one, and as current."""
 
 import logging
+import sqlite3
 
 import faiss
 import numpy as np
 import pytest
 
+from hundredth.errors import UnavailableError
 from hundredth.store import KnowledgeStore
 from hundredth.store import index as index_module
 from hundredth.store.index_file import read_index, write_index
@@ -97,3 +99,19 @@ def test_ties_go_by_age_also_where_the_index_pads(newest_first):
     assert search.search(keys[:1], 2).ids[0].tolist() == ([9, 3] if newest_first else [3, 9])
     search.add(np.array([8]), keys[2:3], soft_labels[2:3])
     assert search.search(keys[:1], 3).ids[0].tolist() == equal
+
+
+def test_a_store_whose_file_cannot_be_read_says_so(store, fill, monkeypatch):
+    _, keys, _ = fill(store, 3)
+
+    class Broken:
+        in_transaction = False
+
+        def execute(self, *_):
+            raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._table, "_connection", Broken())
+        with pytest.raises(UnavailableError, match=r"store\.db could not be read: disk I/O error"):
+            store.search(keys, 1)
+    assert store.search(keys, 1).ids.shape == (3, 1)

@@ -43,8 +43,11 @@ class Connection:
 
     def version(self) -> int:
         """Return a number that changes whenever another connection has committed: cheaper than a transaction."""
-        with self._reporting("read"):
+        try:
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error:
+            with self._reporting("read"):  # a block around every question would cost as much as the question
+                raise
 
     @contextmanager
     def reading(self) -> Iterator[None]:
