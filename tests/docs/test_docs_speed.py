@@ -3,9 +3,9 @@
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from published_tables import lines, results
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,21 +16,6 @@ def benchmarks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "benchmarks")
         yield
-
-
-def results(name: str, rows: list[tuple[str, str, str, list[float]]]) -> Any:
-    about = {
-        "date": "2026-03-04T05:06:07+00:00",
-        "commit": None,
-        "machine": {"cpu": "a processor", "cores": 3, "gpu": None},
-        "versions": {"torch": "2.0"},
-    }
-    return importlib.import_module("published").Results(name, about, {row[:3]: row[3] for row in rows})
-
-
-def lines(text: str) -> list[list[str]]:
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
 
 
 def test_the_race_stands_with_the_fastest_first() -> None:
