@@ -161,6 +161,60 @@ def test_no_request_is_lost_while_models_change_places(make_app, make_model):
     assert [one.model._knowledge._access._finalizer.alive for one in used] == [False, False, False, True]
 
 
+def _reloaded(models):
+    """Let a model take the place of the one in use, and wait a little for what else may come."""
+
+    async def run():
+        first, watching = models.served, asyncio.create_task(models.watch(0.01))
+        while models.served is first:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        watching.cancel()
+
+    asyncio.run(run())
+    models._closer.submit(lambda: None).result()
+
+
+def test_a_model_that_was_replaced_while_it_was_loaded_is_not_served(make_app, make_model):
+    """Silent otherwise: what comes after it is loaded twice."""
+    served, *others = (make_model(retrieval=RetrievalInfo(1, 0.1, weight)) for weight in (0.2, 0.5, 0.8))
+    models, loaded = make_app(served).state.service.models, []
+    load = models.load
+
+    def overtaken():
+        loaded.append(load())
+        if others:
+            replace_folder(others.pop(), served)
+        return loaded[-1]
+
+    models.load = overtaken
+    replace_folder(others.pop(), served)
+    _reloaded(models)
+    assert [one.model._knowledge._access._finalizer.alive for one in loaded] == [False, True]
+    assert models.served is loaded[1]
+    assert not loaded[0].retired  # it never was in use
+
+
+def test_the_moment_between_two_renames_is_not_called_a_missing_model(make_app, folders, caplog):
+    served, new = folders
+    models, tried = make_app(served).state.service.models, []
+    load = models.load
+
+    def between():
+        tried.append(served.exists())
+        try:
+            return load()
+        finally:
+            if len(tried) == 1:
+                new.rename(served)
+
+    models.load = between
+    shutil.rmtree(served)
+    _reloaded(models)
+    assert tried == [False, True]
+    assert not caplog.records
+
+
 def test_a_replaced_model_is_open_until_its_last_request_is_answered(make_app, make_model, monkeypatch):
     served, new = make_model(), make_model(retrieval=RetrievalInfo(1, 0.1, 0.9))
     app = make_app(served, max_batch=1)

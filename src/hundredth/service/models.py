@@ -110,28 +110,32 @@ class Models:
             await self._look()
 
     async def _look(self) -> None:
-        """Load the model in the folder if it is another one; if it cannot be used, the old one is served on."""
+        """Load the model in the folder if it is another one; if it cannot be used, the old one is served on.
+
+        What was loaded while the folder changed is no one's model: it is dropped, and the folder looked at again.
+        """
         forced, self._forced = self._forced, False
         now = await asyncio.to_thread(stamp, self.folder)
         if now == self._stamp and not forced:
             return
-        self._stamp = now
+        new, failure = None, None
         try:
             new = await asyncio.to_thread(self.load)
         except Exception as error:
-            if isinstance(error, UnavailableError):
-                self._stamp = ()  # it may work the next time, with the folder as it is
-            if str(error) != self._said:
-                what = " ".join(str(error).splitlines())
-                _log.error(
-                    "the model in %s cannot be used, the one before is served on: %s",
-                    self.folder,
-                    what,
-                    exc_info=None if isinstance(error, UserError) else error,
-                )
-            self._said = str(error)
-            self._metrics.reloads.labels("failed").inc()
-            return
+            failure = error
+        if await asyncio.to_thread(stamp, self.folder) != now:
+            if new:
+                self._closer.submit(_close, new)
+            self.poke(forced)
+        elif new:
+            self._stamp = now
+            self._exchange(new)
+        elif failure:
+            # It may work the next time with the folder as it is, where something else was in the way.
+            self._stamp = () if isinstance(failure, UnavailableError) else now
+            self._tell(failure)
+
+    def _exchange(self, new: Served) -> None:
         self._said = ""
         old, self.served = self.served, new
         old.retired = True
@@ -139,6 +143,17 @@ class Models:
         self.give_back(old)
         self._metrics.reloads.labels("done").inc()
         _log.info("the model in %s was loaded anew, version %s", self.folder, new.version)
+
+    def _tell(self, failure: Exception) -> None:
+        if str(failure) != self._said:
+            _log.error(
+                "the model in %s cannot be used, the one before is served on: %s",
+                self.folder,
+                " ".join(str(failure).splitlines()),
+                exc_info=None if isinstance(failure, UserError) else failure,
+            )
+        self._said = str(failure)
+        self._metrics.reloads.labels("failed").inc()
 
     def close(self) -> None:
         """Close the model in use, and wait until those before it are closed."""
