@@ -38,7 +38,7 @@ def other(store, tmp_path):
 steps = st.lists(
     st.tuples(
         st.booleans(),
-        st.sampled_from(["add", "correct", "update", "delete", "undo", "search"]),
+        st.sampled_from(["add", "correct", "update", "delete", "undo", "search", "label"]),
         st.integers(0, 9),
     ),
     max_size=14,
@@ -64,6 +64,10 @@ def test_each_finds_what_a_store_that_is_opened_anew_would_find(taken, seed):
                     store.correct((f"text {number}",), number % 3, key)
                 elif what == "update":
                     store.update(number, ONE_HOT[number % 3], None)
+                elif what == "label":
+                    store.add_label(f"label {number}")
+                    last = len(store.labels) - 1
+                    store.add([("y",)], np.eye(last + 1)[[last]], key[None], "user", [last])
                 elif what == "delete":
                     store.delete([number, number + 1])
                 elif what == "undo":

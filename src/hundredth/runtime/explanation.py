@@ -41,7 +41,8 @@ class Explanation:
     `probability` and `probabilities` (by label) are calibrated. `mixed_probability` is the label's before that,
     p = (1 - lambda) head + lambda sum_k w_k q_k, of which `head_contribution` and the neighbours' contributions are
     the terms: `math.fsum` of them is it, exactly. A share is a contribution as a part of it, so that shares
-    together are 1. Neighbours are ordered by similarity.
+    together are 1. Neighbours are ordered by similarity. Where labels were added that the head was not taught, the
+    terms are those of `hundredth.store.retrieval`.
 
     Where `decided_by_user` is true, a user's entry was near enough to decide alone: it is the one neighbour, and
     the head's share is 0. `head_label` is what the head alone would say.
@@ -69,34 +70,39 @@ class Explanation:
 
 def explain(
     manifest: Manifest,
+    labels: Sequence[str],
     head: Doubles,
     near: Sequence[Hit],
     deciders: Sequence[Hit],
     nearest: tuple[float | None, float | None],
 ) -> Explanation:
-    """Take apart the prediction from the head's probabilities (C,) and the entries looked up.
+    """Take apart the prediction from the head's probabilities (T,) and the entries looked up.
 
-    `near` are the K + 1 entries nearest to the text: the last one moves up where another is left out. `deciders`
-    are the two first of the user's entries that may decide. `nearest` is the similarity and its quantile.
+    `labels` are all C, of which the head was taught the first T. `near` are the K + 1 entries nearest to the text:
+    the last one moves up where another is left out. `deciders` are the two first of the user's entries that may
+    decide. `nearest` is the similarity and its quantile.
     """
-    labels, weight, k = manifest.task.labels, manifest.retrieval.weight, manifest.retrieval.k
+    weight, k, taught = manifest.retrieval.weight, manifest.retrieval.k, len(head)
+    head = np.pad(head, (0, len(labels) - taught))
 
     def predict(without: int | None = None) -> Doubles:
         others = [[hit for hit in hits if hit.entry.id != without] for hits in (near, deciders)]
-        return _calibrated(_mixed(manifest, head, *others), manifest)
+        return _calibrated(_mixed(manifest, head, taught, *others), manifest)
 
     served = predict()
     best = int(served.argmax())
+    hits: Sequence[Hit] = ()
+    weights, from_head = np.zeros(0), float(head[best])
     if deciders:
-        hits, weights, weight = deciders[:1], np.ones(1), 1.0
-    elif weight > 0 and near:
+        hits, weights, from_head = deciders[:1], np.ones(1), 0.0
+    elif near and (weight > 0 or len(labels) > taught):
         hits, weights = near[:k], _weights(near[:k], manifest)
-    else:
-        hits, weights, weight = (), np.zeros(0), 0.0
-    from_head = (1 - weight) * float(head[best])
-    parts = [
-        weight * float(taken) * float(hit.entry.soft_label[best]) for hit, taken in zip(hits, weights, strict=True)
-    ]
+        late = sum(
+            float(taken * hit.entry.soft_label[taught:].sum()) for hit, taken in zip(hits, weights, strict=True)
+        )
+        weights = weights if best >= taught else weight * weights
+        from_head *= (1 - weight) * max(1 - late, 0.0)
+    parts = [float(taken) * float(hit.entry.soft_label[best]) for hit, taken in zip(hits, weights, strict=True)]
     whole = math.fsum([from_head, *parts])
     neighbours = []
     for hit, part in zip(hits, parts, strict=True):
@@ -129,7 +135,7 @@ def explain(
     )
 
 
-def _mixed(manifest: Manifest, head: Doubles, near: Sequence[Hit], deciders: Sequence[Hit]) -> Doubles:
+def _mixed(manifest: Manifest, head: Doubles, taught: int, near: Sequence[Hit], deciders: Sequence[Hit]) -> Doubles:
     if deciders:
         return deciders[0].entry.soft_label.astype(np.float64)
     hits = near[: manifest.retrieval.k]
@@ -137,7 +143,7 @@ def _mixed(manifest: Manifest, head: Doubles, near: Sequence[Hit], deciders: Seq
         return head
     soft_labels = np.stack([hit.entry.soft_label for hit in hits])
     retrieved = neighbour_distribution(_weights(hits, manifest)[None], soft_labels[None])
-    mixed: Doubles = mix(head[None], retrieved, manifest.retrieval.weight)[0]
+    mixed: Doubles = mix(head[None, :taught], retrieved, manifest.retrieval.weight)[0]
     return mixed
 
 

@@ -52,6 +52,10 @@ class ModelStore:
         embeddings, _ = self._encoder.encode([row])
         return self._store.correct(row, index, embeddings[0], by, note)
 
+    def add_label(self, label: str, *, by: str = "", note: str = "") -> Change:
+        """Add a label that the model was not taught; texts can be added with it from now on."""
+        return self._store.add_label(label, by, note)
+
     def delete(self, ids: Iterable[int], *, by: str = "", note: str = "") -> int:
         """Delete entries by id and return how many were there."""
         return self._store.delete(ids, by, note)
@@ -114,7 +118,8 @@ class ModelStore:
 
     def _index(self, label: str) -> int:
         if label not in self._store.labels:
-            raise UnknownLabelError(f"unknown label {label!r}: this model knows {', '.join(self._store.labels)}")
+            known = ", ".join(self._store.labels)
+            raise UnknownLabelError(f"unknown label {label!r}: this model knows {known}; a new one is added first")
         return self._store.labels.index(label)
 
 

@@ -60,7 +60,7 @@ def _open_store(folder: Path, manifest: Manifest) -> KnowledgeStore | None:
         return None
     store = KnowledgeStore.open(folder)
     try:
-        manifest.check_store(store.labels, store.dimension, store.encoder)
+        manifest.check_store(store.base_labels, store.dimension, store.encoder)
     except UserError:
         store.close()
         raise
@@ -89,8 +89,8 @@ class Model:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the labels, in the order of the columns of `predict_proba`."""
-        return self.manifest.task.labels
+        """The names of the labels, in the order of the columns of `predict_proba`: added ones come last."""
+        return self.manifest.task.labels if self._knowledge is None else self._knowledge.labels
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -151,7 +151,10 @@ class Model:
         return abstain_below or 0.0
 
     def predict_proba(self, texts: Sequence[Text]) -> Doubles:
-        """Return calibrated probabilities (N, C), in the order of the texts and of `labels`."""
+        """Return calibrated probabilities (N, C), in the order of the texts and of `labels`.
+
+        A label that is added meanwhile may be missing.
+        """
         return self._looked_up(*self.embed(texts), nearest=False)[0]
 
     def answer(self, texts: Sequence[Text]) -> Answers:
@@ -160,7 +163,7 @@ class Model:
         return Answers(probabilities, Nearness(similarity, quantile_of(self.manifest.dev, similarity)))
 
     def embed(self, texts: Sequence[Text]) -> tuple[Matrix, Matrix]:
-        """Return the embeddings (N, d), of length 1, and the head's logits (N, C)."""
+        """Return the embeddings (N, d), of length 1, and the head's logits (N, T), of the labels it was taught."""
         return self._encoder.encode(as_fields(texts, self.fields))
 
     def explain(self, text: Text) -> Explanation:
@@ -170,8 +173,10 @@ class Model:
         near: list[Hit] = []
         deciders: list[Hit] = []
         similarity = quantile = None
+        labels = self.labels
         if self._knowledge is not None:
             with self._knowledge.unchanging():
+                labels = self.labels
                 found, entries = self._knowledge.nearest(embeddings[0], settings.k)
                 near = hits(entries, found.similarities[0])
                 # Searched anew: among many entries the k nearest of more need not be the k nearest.
@@ -184,7 +189,7 @@ class Model:
             similarity = near[0].similarity
             known_quantile = float(quantile_of(self.manifest.dev, np.array([similarity]))[0])
             quantile = None if np.isnan(known_quantile) else known_quantile
-        return explain(self.manifest, softmax(logits, 1.0)[0], near, deciders, (similarity, quantile))
+        return explain(self.manifest, labels, softmax(logits, 1.0)[0], near, deciders, (similarity, quantile))
 
     def nearness(self, texts: Sequence[Text]) -> Nearness:
         """Say how near each text is to what the model knows: far ones may be out of its scope."""
@@ -204,6 +209,14 @@ class Model:
         this very text is replaced. `by` and `note`, who and why, go into the log.
         """
         return self.store.correct(text, label, by=by, note=note)
+
+    def add_label(self, label: str, *, by: str = "", note: str = "") -> Change:
+        """Add a label that the model was not taught; it is predicted as soon as entries have it.
+
+        What the nearest entries say of it counts in full, whatever the weight of the store: the head, which does
+        not know of it, and the other entries share the rest (see `hundredth.store.retrieval`).
+        """
+        return self.store.add_label(label, by=by, note=note)
 
     def forget(self, ids: Iterable[int], *, by: str = "", note: str = "") -> Change:
         """Delete the entries with these ids, all of which must be there."""
@@ -239,15 +252,19 @@ class Model:
         if len(parts) == 1:
             return parts[0]
         probabilities, similarity = zip(*parts, strict=True)
-        return np.concatenate(probabilities), np.concatenate(similarity)
+        width = max(part.shape[1] for part in probabilities)  # a label may have been added between two parts
+        padded = [np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in probabilities]
+        return np.concatenate(padded), np.concatenate(similarity)
 
     def _mixed(self, embeddings: Matrix, logits: Matrix, nearest: bool) -> tuple[Doubles, Doubles]:
         settings = self.manifest.retrieval
         mixed, similarity = softmax(logits, 1.0), np.full(len(logits), np.nan)
         if self._knowledge is not None:
-            k = settings.k if settings.weight > 0 else int(nearest)
+            taught = mixed.shape[1]
+            used = settings.weight > 0 or len(self._knowledge.labels) > taught
+            k = settings.k if used else int(nearest)
             user, found = self._knowledge.look_up(embeddings, k, self.manifest.correction.similarity)
-            if settings.weight > 0:
+            if used or found.soft_labels.shape[-1] > taught:
                 weights = neighbour_weights(found.similarities, settings.temperature)
                 mixed = mix(mixed, neighbour_distribution(weights, found.soft_labels), settings.weight)
             if nearest:

@@ -99,7 +99,7 @@ def undo(connection: sqlite3.Connection, id: int, by: str, note: str) -> None:
 
     Raises:
         NotThereError: there is no such change.
-        ConflictError: it is undone already, a later one touched its entries, or it filled the store.
+        ConflictError: it is undone already, a later one touched its entries, it filled the store or added a label.
     """
     row = connection.execute("SELECT kind, added FROM changes WHERE id = ?", (id,)).fetchone()
     if row is None:
@@ -112,6 +112,8 @@ def undo(connection: sqlite3.Connection, id: int, by: str, note: str) -> None:
         )
     going = list(_ids(row[1]))
     back = [one for (one,) in connection.execute("SELECT id FROM replaced WHERE change = ? ORDER BY id", (id,))]
+    if not going and not back:
+        raise ConflictError(f"change {id} cannot be undone: it added a label, which stays; no entry need have it")
     for one in going:
         if not _is_there(connection, one):
             raise ConflictError(f"change {id} cannot be undone: entry {one} was taken out later; undo that first")

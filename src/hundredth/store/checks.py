@@ -27,10 +27,13 @@ def unit_keys(keys: ArrayLike, dimension: int) -> NDArray[np.float32]:
     return units
 
 
-def soft_label_rows(soft_labels: ArrayLike, count: int) -> NDArray[np.float32]:
-    """Return soft labels (N, C) scaled to sum to 1; refuses another width, negative values and other sums."""
+def soft_label_rows(soft_labels: ArrayLike, count: int, least: int) -> NDArray[np.float32]:
+    """Return soft labels (N, C) scaled to sum to 1; refuses another width, negative values and other sums.
+
+    C is the `count` of labels, or lacks some of those that were added to the `least` that there were at first.
+    """
     values = np.asarray(soft_labels, dtype=np.float64)
-    if values.ndim != 2 or values.shape[1] != count:
+    if values.ndim != 2 or not least <= values.shape[1] <= count:
         raise UserError(f"soft labels have shape {values.shape}: this store needs (N, {count})")
     totals = values.sum(axis=1)
     bad = ~((np.abs(totals - 1) <= 1e-3) & (values >= 0).all(axis=1))
@@ -73,14 +76,17 @@ def new_entries(
     labels: Sequence[int | None],
     dimension: int,
     classes: int,
+    base_classes: int,
 ) -> list[NewEntry]:
     """Return N checked entries, made now, of a store with keys of width `dimension` and so many `classes`.
+
+    `base_classes` are those that the store was made for.
 
     `origins` is one for all or one each; see `KnowledgeStore.add` for the rest.
     """
     count = len(texts)
     key_rows = unit_keys(keys, dimension)
-    soft_rows = soft_label_rows(soft_labels, classes)
+    soft_rows = soft_label_rows(soft_labels, classes, base_classes)
     each: Sequence[Any] = [origins] * count if isinstance(origins, str) else origins
     sizes = {"soft labels": len(soft_rows), "keys": len(key_rows), "origins": len(each), "labels": len(labels)}
     for what, size in sizes.items():

@@ -68,6 +68,7 @@ class Derived:
         ids = np.array(sorted({id for change in changes for id in (*change.added, *change.removed)}), np.int64)
         vectors = table.vectors(ids.tolist())
         for index, there in ((self.search, vectors), (self.user, vectors.of_user())):
+            index.widen(len(table.labels))
             if _any_in(ids, index.ids):
                 index.delete(ids)
             if len(there.ids):

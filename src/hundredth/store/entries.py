@@ -1,8 +1,9 @@
 """The entries in SQLite: the one source of truth of a knowledge store.
 
-The database carries the labels, the width of the keys, the fingerprint of the encoder that makes the keys,
-and a generation: a counter that every change raises by one in its own transaction, so that a derived index can
-tell whether it is current. Each change is logged in the same transaction. Ids are never given to another entry.
+The database carries the labels, those it was made for and those added since, the width of the keys, the
+fingerprint of the encoder that makes the keys, and a generation: a counter that every change raises by one in its
+own transaction, so that a derived index can tell whether it is current. Each change is logged in the same
+transaction. Ids are never given to another entry.
 """
 
 import json
@@ -23,6 +24,7 @@ Origin = Literal["gold", "generated", "unlabelled", "user"]
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
 
 _FLOAT = np.dtype("<f4")
+_ADDED_LABELS = "added_labels"  # in meta, where there are any
 _COLUMNS = "id, texts, soft_label, label, origin, created"
 _AT_ONCE = 500  # ids named in one statement
 _PAGE = 1000
@@ -81,7 +83,8 @@ class EntryTable(Connection):
             with self._reporting("read"):
                 self._has_log = bring_up_to_date(self._connection, path, writable)
                 meta = dict(self._connection.execute("SELECT name, value FROM meta"))
-            self.labels = tuple(str(label) for label in json.loads(meta["labels"]))
+            self.base_labels = tuple(str(label) for label in json.loads(meta["labels"]))
+            self.labels = (*self.base_labels, *json.loads(meta.get(_ADDED_LABELS, "[]")))
             self.dimension = int(meta["dimension"])
             self.encoder = str(meta["encoder"])
             int(meta["generation"])
@@ -99,7 +102,8 @@ class EntryTable(Connection):
         return int(row[0])
 
     def vectors(self, ids: Sequence[int] | None = None) -> Vectors:
-        """Read ids, keys and soft labels, all or of these `ids`; refuses content that cannot be right."""
+        """Read the labels, and ids, keys and soft labels of all or of these `ids`; refuses what cannot be right."""
+        self._read_labels()
         select = "SELECT id, key, soft_label, origin = 'user' FROM entries"
         with self._reporting("read"):
             if ids is None:
@@ -115,7 +119,7 @@ class EntryTable(Connection):
                     rows += self._connection.execute(f"{select} WHERE id IN ({marks}) ORDER BY id", some)
         found = np.array([row[0] for row in rows], dtype=np.int64)
         keys = self._matrix([row[1] for row in rows], self.dimension, "key")
-        soft_labels = self._matrix([row[2] for row in rows], len(self.labels), "soft label")
+        soft_labels = self._soft_labels([row[2] for row in rows])
         # The square of the length, which needs no copy of the keys.
         squares = np.einsum("nd,nd->n", keys, keys)
         self._check_rows(found, np.abs(squares - 1) < 2e-3, "key is not of length 1")
@@ -148,6 +152,13 @@ class EntryTable(Connection):
                 for id, entry in zip(new, entries, strict=True)
             ),
         )
+        return self._changed()
+
+    def add_label(self, name: str, by: str, note: str) -> Change:
+        """Put a label behind those there are; entries from before it give it 0. Logged as a change of no entry."""
+        added = json.dumps([*self.labels[len(self.base_labels) :], name], ensure_ascii=False)
+        changes.record(self._connection, "add", by, note, [], [])
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_ADDED_LABELS, added))
         return self._changed()
 
     def update(self, id: int, soft_label: NDArray[np.float32], label: int | None, by: str, note: str) -> Change:
@@ -218,6 +229,20 @@ class EntryTable(Connection):
         ).fetchone()
         return row
 
+    def _read_labels(self) -> None:
+        with self._reporting("read"):
+            row = self._connection.execute("SELECT value FROM meta WHERE name = ?", (_ADDED_LABELS,)).fetchone()
+        self.labels = (*self.base_labels, *(json.loads(row[0]) if row else ()))
+
+    def _soft_labels(self, blobs: list[bytes]) -> NDArray[np.float32]:
+        """Return soft labels (N, C): those from before a label was added have a 0 for it."""
+        size = _FLOAT.itemsize
+        least, most = len(self.base_labels) * size, len(self.labels) * size
+        padded = [
+            blob.ljust(most, b"\0") if len(blob) >= least and not len(blob) % size else blob for blob in blobs
+        ]
+        return self._matrix(padded, len(self.labels), "soft label")
+
     def _matrix(self, blobs: list[bytes], width: int, what: str) -> NDArray[np.float32]:
         if set(map(len, blobs)) - {width * _FLOAT.itemsize}:
             raise self._damaged(f"a {what} is not {width} numbers wide")
@@ -230,7 +255,7 @@ class EntryTable(Connection):
 
     def _entry(self, row: tuple[int, str, bytes, int | None, Origin, str]) -> Entry:
         id, texts, soft_label, label, origin, created = row
-        values = self._matrix([soft_label], len(self.labels), "soft label")[0]
+        values = self._soft_labels([soft_label])[0]
         try:
             fields = tuple(str(text) for text in json.loads(texts))
         except (ValueError, TypeError) as error:

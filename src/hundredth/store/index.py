@@ -92,6 +92,12 @@ class SearchIndex:
         elif len(ids):
             self.proposer.add_with_ids(_even(keys), ids)
 
+    def widen(self, labels: int) -> None:
+        """Give every soft label a 0 for each label that has been added."""
+        missing = labels - self._soft_labels.shape[1]
+        if missing:
+            self._soft_labels = np.pad(self._soft_labels, ((0, 0), (0, missing)))
+
     def delete(self, ids: Ids) -> None:
         """Remove the entries with these ids, as far as they are present."""
         keep = ~np.isin(self.ids, ids)

@@ -2,8 +2,12 @@
 
     w = softmax(cos / t),  p_ret = sum_k w_k q_k,  p = (1 - lambda) head + lambda p_ret
 
+A label that was added to the store after the student was trained is unknown to the head, which would vote against
+it with all its weight. What the neighbours say of such labels, m in all, counts in full; head and neighbours share
+the rest: p = p_ret for them, and (1 - lambda) (1 - m) head + lambda p_ret for the others.
+
 Pure numpy functions: training chooses K, t and lambda with these very functions, so that what is chosen is
-what is served. Letters of the shapes: B texts, k neighbours, C labels.
+what is served. Letters of the shapes: B texts, k neighbours, C labels, T of them taught to the head: the first.
 """
 
 import math
@@ -39,16 +43,25 @@ def neighbour_distribution(weights: Floats, soft_labels: Floats) -> Doubles:
 
 
 def mix(head: Floats, retrieved: Floats, weight: float) -> Doubles:
-    """Return p = (1 - weight) head + weight retrieved, (B, C).
+    """Return p = (1 - weight) head + weight retrieved, (B, C), from head (B, T) and retrieved (B, C).
 
-    A row of `retrieved` that is all zeros (no neighbour, as in an empty store) takes the head alone.
+    Of labels from T on, what is retrieved counts in full, and the head has the less to say: see above. A row of
+    `retrieved` that is all zeros (no neighbour, as in an empty store) takes the head alone.
     """
     if not 0.0 <= weight <= 1.0:
         raise UserError(f"the retrieval weight is {weight}: choose one from 0 (head alone) to 1 (store alone)")
     there = np.asarray(retrieved, dtype=np.float64)
     share = weight * there.any(axis=-1, keepdims=True)
-    mixed: Doubles = (1.0 - share) * np.asarray(head, dtype=np.float64) + share * there
-    return mixed
+    from_head = (1.0 - share) * np.asarray(head, dtype=np.float64)
+    taught = from_head.shape[-1]
+    if taught == there.shape[-1]:
+        mixed: Doubles = from_head + share * there
+        return mixed
+    late = there[..., taught:]
+    # Soft labels sum to 1 but for rounding.
+    left = np.maximum(1.0 - late.sum(axis=-1, keepdims=True), 0.0)
+    known = from_head * left + share * there[..., :taught]
+    return np.concatenate([known, late], axis=-1)
 
 
 def decide(mixed: Floats, decided: Floats) -> Doubles:

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hundredth.errors import NotThereError, UserError
+from hundredth.errors import ConflictError, NotThereError, UserError
 from hundredth.store.access import Access
 from hundredth.store.changes import Change
 from hundredth.store.checks import label_index, new_entries, soft_label_rows, unit_keys
@@ -74,8 +74,13 @@ class KnowledgeStore:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the labels, in index order."""
+        """The names of the labels, in index order: those it was made for, then those that were added."""
         return self._table.labels
+
+    @property
+    def base_labels(self) -> tuple[str, ...]:
+        """The labels that the store was made for, which the head of its model was taught."""
+        return self._table.base_labels
 
     @property
     def dimension(self) -> int:
@@ -110,10 +115,12 @@ class KnowledgeStore:
     ) -> list[int]:
         """Add N entries in one transaction and return their ids.
 
-        `soft_labels` (N, C) rows sum to 1; `keys` (N, d) are normalised here; `origins` is one for all or one
-        each; `labels` are gold labels' indices or None; `by` and `note` go into the log.
+        `soft_labels` (N, C) rows sum to 1, and may lack the labels added last; `keys` (N, d) are normalised here;
+        `origins` is one for all or one each; `labels` are gold labels' indices or None; `by` and `note` go into the
+        log.
         """
-        entries = new_entries(texts, soft_labels, keys, origins, labels, self.dimension, len(self.labels))
+        classes = len(self.labels), len(self.base_labels)
+        entries = new_entries(texts, soft_labels, keys, origins, labels, self.dimension, *classes)
         if not entries:
             return []
         with self._access.changing():
@@ -140,9 +147,10 @@ class KnowledgeStore:
         Replaced are entries with the same texts or the same key (d,) that are another user's word on it, or whose
         likeliest label is another.
         """
-        label_index(label, len(self.labels))
-        soft, keys = np.eye(len(self.labels))[[label]], np.asarray(key)[None]
-        [entry] = new_entries([texts], soft, keys, "user", [label], self.dimension, len(self.labels))
+        classes = len(self.labels), len(self.base_labels)
+        label_index(label, classes[0])
+        soft, keys = np.eye(classes[0])[[label]], np.asarray(key)[None]
+        [entry] = new_entries([texts], soft, keys, "user", [label], self.dimension, *classes)
         with self._access.changing():
             search = self._index.search
             same = [*search.ids[search.keys @ entry.key >= _SAME].tolist(), *self._table.with_texts(entry.texts)]
@@ -155,7 +163,7 @@ class KnowledgeStore:
 
     def update(self, id: int, soft_label: ArrayLike, label: int | None, by: str = "", note: str = "") -> Change:
         """Replace the soft label (C,) and the gold label's index of one entry."""
-        row = soft_label_rows(np.asarray(soft_label)[None], len(self.labels))[0]
+        row = soft_label_rows(np.asarray(soft_label)[None], len(self.labels), len(self.base_labels))[0]
         checked = label_index(label, len(self.labels))
         with self._access.changing():
             try:
@@ -163,12 +171,27 @@ class KnowledgeStore:
             except KeyError:
                 raise _unknown(id) from None
 
+    def add_label(self, name: str, by: str = "", note: str = "") -> Change:
+        """Add a label behind those there are; it is for good, and predicted as soon as entries have it.
+
+        Raises:
+            UserError: the name is empty.
+            ConflictError: there is such a label.
+        """
+        with self._access.changing():
+            if not isinstance(name, str) or not name.strip():
+                raise UserError(f"a label needs a name, not {name!r}")
+            if name in self.labels:
+                raise ConflictError(f"there is a label {name!r} already")
+            return self._table.add_label(name, by, f"new label {name!r}" + (f": {note}" if note else ""))
+
     def undo(self, change: int, by: str = "", note: str = "") -> Change:
         """Put the entries that a change touched back as they were before it; this is a change too.
 
         Raises:
             NotThereError: there is no such change.
-            ConflictError: it is undone already, its entries were changed later on, or it filled the store.
+            ConflictError: it is undone already, its entries were changed later on, it filled the store or added a
+                label.
         """
         with self._access.changing():
             return self._table.undo(int(change), by, note)

@@ -125,7 +125,7 @@ def choose_retrieval(
     smallest K.
 
     Args:
-        head_probs: the classifier's probabilities, (N, C).
+        head_probs: the classifier's probabilities, (N, T): T is C, or less where labels were added to the store.
         gold: the labels, (N,).
         similarities: cosines of the nearest entries, best first, (N, Kmax); -inf where there is none. A text
             that is itself in the store must not be among its own neighbours.
@@ -136,8 +136,9 @@ def choose_retrieval(
         UserError: there is nothing to judge by, shapes do not fit, or every K of the grid is above Kmax.
     """
     grid = grid or RetrievalGrid()
-    _check(head_probs, gold)
-    texts, classes = head_probs.shape
+    classes = max(head_probs.shape[-1], soft_labels.shape[-1])
+    _check(head_probs, gold, classes)
+    texts = len(gold)
     most = similarities.shape[-1]
     if similarities.shape != (texts, most) or soft_labels.shape != (texts, most, classes):
         raise UserError(
@@ -233,13 +234,14 @@ def expected_calibration_error(probabilities: Floats, gold: Ints, bins: int = 15
     return float(np.abs(gaps).sum() / len(gold))
 
 
-def _check(probabilities: Floats, gold: Ints) -> None:
+def _check(probabilities: Floats, gold: Ints, classes: int | None = None) -> None:
     if probabilities.ndim != 2 or gold.shape != probabilities.shape[:1]:
         raise UserError(f"{gold.shape} labels do not fit probabilities of {probabilities.shape}")
     if not len(gold):
         raise UserError("there are no labelled texts to choose by: give some development data")
-    if gold.min() < 0 or gold.max() >= probabilities.shape[1]:
-        raise UserError(f"labels from {gold.min()} to {gold.max()} do not fit {probabilities.shape[1]} classes")
+    classes = classes or probabilities.shape[1]
+    if gold.min() < 0 or gold.max() >= classes:
+        raise UserError(f"labels from {gold.min()} to {gold.max()} do not fit {classes} classes")
     if not np.all(np.isfinite(probabilities)):
         raise UserError("the student's probabilities are not finite: its training has failed")
 

@@ -1,0 +1,122 @@
+"""Labels that a deployed model was not taught: added to its knowledge, predicted, explained."""
+
+import math
+
+import numpy as np
+import pytest
+
+from hundredth.errors import UnknownLabelError, UserError
+from hundredth.files import read_json, write_json
+from hundredth.runtime import RetrievalInfo, load
+from hundredth.store import KnowledgeStore, calibrate, mix, neighbour_distribution, neighbour_weights, softmax
+
+TEXT = "where is the money"
+PAIRED = (("machine ate card",), ("money back",), ("where is my parcel",), ("my refund is where",))
+
+
+def _grown(folder):
+    """A model whose store has entries of a fourth label; none of a user's is near enough to decide."""
+    manifest = read_json(folder / "hundredth.json")
+    write_json(folder / "hundredth.json", {**manifest, "correction": {"similarity": 0.999999}})
+    model = load(folder)
+    model.add_label("complaint", by="Ada")
+    model.store.add(["where is the refund", "the money where"], ["complaint"] * 2)
+    return model
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
+def test_an_added_label_counts_in_full_and_head_and_store_share_the_rest(make_model, weight):
+    """Silent otherwise: a head that does not know of a label outvotes all that the store says of it."""
+    folder = make_model(retrieval=RetrievalInfo(k=4, temperature=0.2, weight=weight))
+    with load(folder) as model:
+        before = model.predict_proba([TEXT, "my card"])
+    with _grown(folder) as model, KnowledgeStore.open(folder) as store:
+        keys, logits = model.embed([TEXT, "my card"])
+        found = store.search(keys, 4)
+        probabilities = model.predict_proba([TEXT, "my card"])
+    head = softmax(logits)
+    retrieved = neighbour_distribution(neighbour_weights(found.similarities, 0.2), found.soft_labels)
+    late = retrieved[:, 3:]
+    others = (1 - weight) * (1 - late) * head + weight * retrieved[:, :3]
+    np.testing.assert_allclose(others.sum(axis=1) + late[:, 0], 1, atol=1e-6)
+    np.testing.assert_allclose(probabilities, calibrate(np.hstack([others, late]), 1.3), atol=1e-6)
+    assert probabilities[0, 3] > 0.3
+    assert model.labels == ("card_swallowed", "refund", "delivery", "complaint")
+    assert before.shape == (2, 3)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("text", [TEXT, "my card", "money back"])
+def test_an_explanation_adds_up_and_without_an_entry_is_as_if_it_were_deleted(make_model, weight, text):
+    with _grown(make_model(retrieval=RetrievalInfo(k=3, temperature=0.2, weight=weight))) as model:
+        why = model.explain(text)
+        [probabilities] = model.predict_proba([text])
+        assert list(why.probabilities.values()) == pytest.approx(probabilities.tolist(), abs=1e-9)
+        assert why.label == model.predict([text])[0]
+        parts = [why.head_contribution, *(one.contribution for one in why.neighbours)]
+        assert math.fsum(parts) == why.mixed_probability
+        assert why.head_share + sum(one.share for one in why.neighbours) == pytest.approx(1)
+        keys, logits = model.embed([text])
+        found = model._knowledge.search(keys, 3)
+        retrieved = neighbour_distribution(neighbour_weights(found.similarities, 0.2), found.soft_labels)
+        mixed = mix(softmax(logits), retrieved, weight)
+        assert why.mixed_probability == pytest.approx(mixed.max(), abs=1e-6)
+        for one in why.neighbours:
+            change = model.forget([one.id])
+            [without] = model.predict_proba([text])
+            assert one.label_without == model.labels[without.argmax()]
+            assert one.probability_without == pytest.approx(without.max(), abs=1e-6)
+            model.undo(change.id)
+
+
+def test_a_correction_with_an_added_label_decides(make_model):
+    with load(make_model()) as model:
+        with pytest.raises(UnknownLabelError, match=r"unknown label 'complaint': .*; a new one is added first"):
+            model.correct(TEXT, "complaint")
+        model.add_label("complaint")
+        model.correct(TEXT, "complaint")
+        assert model.predict([TEXT]) == ["complaint"]
+        why = model.explain(TEXT)
+        assert (why.label, why.decided_by_user, why.head_share) == ("complaint", True, 0)
+        assert why.neighbours[0].label == "complaint"
+        assert why.neighbours[0].label_without != "complaint"
+
+
+def test_a_label_that_no_entry_has_is_not_predicted(make_model):
+    with load(make_model()) as model:
+        before = model.predict_proba(PAIRED[0])
+        model.add_label("complaint")
+        np.testing.assert_allclose(model.predict_proba(PAIRED[0]), np.pad(before, ((0, 0), (0, 1))), atol=1e-9)
+        assert model.explain(PAIRED[0][0]).probabilities["complaint"] == 0
+
+
+def test_another_model_of_the_same_folder_knows_of_it_at_once(make_model):
+    folder = make_model()
+    with load(folder) as one, load(folder) as other:
+        one.add_label("complaint")
+        one.correct(TEXT, "complaint")
+        assert other.predict([TEXT]) == ["complaint"]
+        assert other.labels[3:] == ("complaint",)
+    with load(folder) as again:
+        assert again.predict([TEXT]) == ["complaint"]
+
+
+def test_a_model_without_knowledge_takes_no_label(make_model):
+    with load(make_model(entries=None)) as model, pytest.raises(UserError, match="no knowledge store"):
+        model.add_label("complaint")
+
+
+def test_batches_around_an_addition_are_as_wide_as_the_widest(make_model, monkeypatch):
+    """Silent otherwise: a large batch fails where a label is added while it is answered."""
+    monkeypatch.setattr("hundredth.runtime.model._CHUNK", 2)
+    with load(make_model()) as model:
+        mixed = model._mixed
+
+        def adding(*given):
+            found = mixed(*given)
+            if len(model.labels) == 3:
+                model.add_label("complaint")
+            return found
+
+        monkeypatch.setattr(model, "_mixed", adding)
+        assert model.predict_proba(["my card", "money", "my parcel"]).shape == (3, 4)
