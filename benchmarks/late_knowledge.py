@@ -3,14 +3,13 @@
 From the finished runs of transfer.py, which are only read. Gold and unlabelled texts alone teach here; recombined
 ones are left out, as parts of what is kept back could be in them. Reads the data from HUNDREDTH_DATA.
 
-class       TREC: a class is kept out of training, but not of the list of labels; its texts are added to the store
+class       TREC: a class is kept out of the task; the deployed model is told of the label, and its texts are added
 subdomain   TREC: the same with a fine class, whose coarse class the student does know
 correction  TREC: wrong entries are corrected; are texts nearly like them answered rightly, and others as before?
 size        TREC, SST-2: a student of 500 unlabelled texts, and a store that is filled with many times as many
 
 "served" is the model with K, t and lambda as they were chosen without what came later, "tuned" after `hundredth
-knowledge tune` on the development texts. "chain" is another rule, for a class that the head was never taught: what
-the neighbours say of it counts in full, and head and store share the rest.
+knowledge tune` on the development texts.
 
     python benchmarks/late_knowledge.py [--seeds 1] [--unit class-LOC ...] [--work FOLDER]
 """
@@ -21,11 +20,11 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from late_models import Bench, chained, rows_of, without_label
+from late_models import Bench, relabelled, without_label
 from numpy.typing import NDArray
 from transfer import RESULTS, WORK
 
@@ -34,7 +33,7 @@ from hundredth.files import read_json, write_json
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.transfer import Run, threads
 from hundredth.runtime import load
-from hundredth.tasks import Example, cap, labels_of
+from hundredth.tasks import Example, Verbalisation, cap, labels_of
 from hundredth.tasks.rows import key_of
 
 CLASSES = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
@@ -59,26 +58,27 @@ def is_new(bench: Bench, name: str) -> NDArray[np.bool_]:
 
 def late(bench: Bench, unit: str) -> list[Row]:
     """Keep a class or a fine class out of training, add its texts to the store, and see what is known of it."""
-    name, knowledge, labels = unit.partition("-")[2], bench.knowledge, bench.run.data.task.labels
+    name, knowledge, task = unit.partition("-")[2], bench.knowledge, bench.run.data.task
+    labels = task.labels
     new = np.array([bench.of(texts, name) for texts in knowledge.texts])
     said = knowledge.stored_labels().argmax(axis=1)
     gold = knowledge.labels >= 0
-    taught = rows_of(knowledge, ~new)
+    taught = knowledge.rows(~new)
     if name in labels:
         # What the LLM takes for the class is kept out too, and is what a user would add as such.
         index = labels.index(name)
-        taught = without_label(rows_of(knowledge, ~new & (said != index)), index)
+        taught = without_label(knowledge.rows(~new & (said != index)), index)
+        rest = tuple(label for label in labels if label != name)
+        task = replace(task, labels=rest, verbalisation=Verbalisation.default(task.fields, rest))
         new = np.where(gold, new, said == index)
     order = [*np.flatnonzero(new & gold).tolist(), *np.flatnonzero(new & ~gold).tolist()]
     entries = [(knowledge.texts[i], labels[said[i]]) for i in order]
-    model = bench.model(taught, [one for one in bench.run.data.dev if not bench.of(one.texts, name)])
+    dev = [one for one in bench.run.data.dev if not bench.of(one.texts, name)]
+    model = bench.model(taught, relabelled(dev, labels, task.labels), task)
     rows = bench.scores(unit, "before", bench.predicted(model), is_new(bench, name))
     for count in (*(few for few in FEW if few < len(entries)), len(entries)):
         state = "all" if count == len(entries) else str(count)
         grown = bench.with_entries(model, entries[:count])
-        if name in labels:
-            by_chain = chained(bench, grown, labels.index(name))
-            rows += bench.scores(unit, f"{state}, chain", by_chain, is_new(bench, name))
         rows += bench.served_and_tuned(unit, state, grown, is_new(bench, name))
         rows.append(Row(unit, f"{state}, served", "entries_added", [count], "count"))
     return rows
@@ -139,9 +139,9 @@ def size(bench: Bench, unit: str) -> list[Row]:
     data, knowledge = bench.run.data, bench.knowledge
     gold = int((knowledge.labels >= 0).sum())
     taught = np.arange(len(knowledge)) < gold + TAUGHT
-    model = bench.model(rows_of(knowledge, taught), data.dev)
+    model = bench.model(knowledge.rows(taught), data.dev)
     rows = bench.served_and_tuned(unit, "none", bench.with_entries(model, []))
-    rest = rows_of(knowledge, ~taught)
+    rest = knowledge.rows(~taught)
     labels = data.task.labels
     by_llm = list(zip(rest.texts, [labels[i] for i in rest.soft_labels.argmax(axis=1)], strict=True))
     rows += bench.served_and_tuned(unit, f"{len(by_llm)} by the LLM", bench.with_entries(model, by_llm))

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +19,7 @@ from hundredth.pipeline.teach import Recipe, make_model, make_student
 from hundredth.pipeline.transfer import Run
 from hundredth.pipeline.tune import tune
 from hundredth.runtime import load
-from hundredth.store import KnowledgeStore, mix, neighbour_distribution, neighbour_weights, softmax
-from hundredth.tasks import BENCHMARKS, Example, cap, labels_of, read_benchmark
+from hundredth.tasks import BENCHMARKS, Example, Task, cap, labels_of, read_benchmark
 from hundredth.tasks.rows import key_of
 
 Ints = NDArray[np.int64]
@@ -61,29 +61,34 @@ class Bench:
         """Whether a text is of a class, coarse or fine, by TREC's own label."""
         return self.fine[key_of(texts)].startswith(name)
 
-    def model(self, knowledge: Knowledge, dev: list[Example]) -> Path:
-        """Teach a student, deploy it with its settings chosen on `dev`, and return the model's folder."""
+    def model(self, knowledge: Knowledge, dev: list[Example], task: Task | None = None) -> Path:
+        """Teach a student, deploy it with its settings chosen on `dev`, and return the model's folder.
+
+        `task` has other labels than the run's; `knowledge` and `dev` are of it.
+        """
         run, config, quiet = self.run, self.run.config, Reporter(quiet=True)
         made = Path(tempfile.mkdtemp(dir=self.folder))
         for path in (student := made / "student", model := made / "model"):
             path.mkdir()
-        size, task = run.llm_size["parameters"], run.data.task
+        size, task = run.llm_size["parameters"], task or run.data.task
         make_student(config.base, config.student, task, knowledge, RECIPE, size, student, quiet)
         make_model(student, config.model, config.student.max_length, task, dev, knowledge, RECIPE, {}, model)
         return model
 
     def with_entries(self, model: Path, entries: Entries) -> Path:
-        """Return a copy of a model with entries added as a user adds them."""
+        """Return a copy of a model with entries added as a user adds them, and what labels of theirs it lacked."""
         copy = Path(shutil.copytree(model, Path(tempfile.mkdtemp(dir=self.folder)) / "model"))
         with load(copy) as loaded:
+            for label in dict.fromkeys(label for _, label in entries if label not in loaded.labels):
+                loaded.add_label(label)
             loaded.store.add([texts for texts, _ in entries], [label for _, label in entries])
         return copy
 
     def predicted(self, model: Path) -> Ints:
-        """Return the labels that a model gives the test texts."""
+        """Return the labels that a model gives the test texts, as the run counts them."""
+        known = self.run.data.task.labels
         with load(model) as loaded:
-            labels: Ints = loaded.predict_proba([one.texts for one in self.test]).argmax(axis=1)
-        return labels
+            return np.array([known.index(label) for label in loaded.predict([one.texts for one in self.test])])
 
     def scores(self, task: str, system: str, predicted: Ints, new: NDArray[np.bool_] | None = None) -> list[Row]:
         """Return the accuracy, and those on the texts that are `new` and on the others."""
@@ -98,44 +103,23 @@ class Bench:
     ) -> list[Row]:
         """Measure a model as it is and after its retrieval was chosen anew; the model is changed."""
         rows = self.scores(task, f"{state}, served", self.predicted(model), new)
-        after = tune(model, self.run.data.dev).after
+        with load(model) as loaded:
+            labels = loaded.labels
+        after = tune(model, relabelled(self.run.data.dev, self.run.data.task.labels, labels)).after
         rows.append(Row(task, f"{state}, tuned", "weight", [after.weight], "fraction"))
         return rows + self.scores(task, f"{state}, tuned", self.predicted(model), new)
 
 
-def rows_of(knowledge: Knowledge, chosen: NDArray[np.bool_]) -> Knowledge:
-    """Return the chosen (N,) part of some knowledge."""
-    rows = np.flatnonzero(chosen).tolist()
-    return Knowledge(
-        [knowledge.texts[i] for i in rows],
-        [knowledge.origins[i] for i in rows],
-        knowledge.labels[rows],
-        knowledge.soft_labels[rows],
-        knowledge.embeddings[rows],
-        knowledge.augmented[rows],
-    )
-
-
 def without_label(knowledge: Knowledge, index: int) -> Knowledge:
-    """Return the knowledge as an LLM would give it that does not know of a label."""
-    soft = knowledge.soft_labels.copy()
-    soft[:, index] = 0
-    return replace(knowledge, soft_labels=soft / soft.sum(axis=1, keepdims=True))
+    """Return the knowledge as an LLM would give it that does not know of a label; no text may have it as gold."""
+    soft = np.delete(knowledge.soft_labels, index, axis=1)
+    labels = knowledge.labels - (knowledge.labels > index)
+    return replace(knowledge, labels=labels, soft_labels=soft / soft.sum(axis=1, keepdims=True))
 
 
-def chained(bench: Bench, model: Path, index: int) -> Ints:
-    """Predict by p = m [label] + (1 - m) q: m is what the neighbours say of the late label, q the rest as ever."""
-    with load(model) as loaded, KnowledgeStore.open(model) as store:
-        keys, logits = loaded.embed([one.texts for one in bench.test])
-        chosen = loaded.manifest.retrieval
-        found = store.search(keys, chosen.k)
-    weights = neighbour_weights(found.similarities, chosen.temperature)
-    retrieved, head = neighbour_distribution(weights, found.soft_labels), softmax(logits)
-    mass = retrieved[:, index].copy()
-    for part in (retrieved, head):
-        part[:, index] = 0
-        part /= np.maximum(part.sum(axis=1, keepdims=True), 1e-9)
-    known = mix(head, retrieved, chosen.weight) * (1 - mass[:, None])
-    known[:, index] = mass
-    labels: Ints = known.argmax(axis=1)
-    return labels
+def relabelled(examples: list[Example], old: Sequence[str], new: Sequence[str]) -> list[Example]:
+    """Return the examples with labels counted anew, those left out whose label is not there any more."""
+    names = [old[label] for label in labels_of(examples)]
+    return [
+        Example(one.texts, list(new).index(name)) for one, name in zip(examples, names, strict=True) if name in new
+    ]

@@ -62,14 +62,14 @@ def worth_table(results: Results) -> str:
 def late_table(results: Results, kind: str) -> str | None:
     """Return what is known of a class, or a fine one, that was kept out of training; None if none was measured."""
     tasks = [task for task in results.tasks if task.startswith(f"{kind}-") and len(_systems(results, task)) > 1]
-    ways = ("served", "tuned", "chain") if kind == "class" else ("served", "tuned")
+    ways = ("served", "tuned")
     rows = []
     for state, told in _STATES.items():
         systems = [state] if state in ("before", "retrained") else [f"{state}, {way}" for way in ways]
         cells = []
         for metric in ("accuracy_new", "accuracy_others"):
             found = [_mean(results, tasks, system, metric) for system in systems]
-            cells += [percent(one) for one in (found if len(found) > 1 else [found[0], *[None] * (len(ways) - 1)])]
+            cells += [percent(one) for one in (found if len(found) > 1 else [found[0], None])]
         rows.append([told, *cells])
     if not tasks:
         return None

@@ -51,6 +51,10 @@ def test_a_part_keeps_texts_and_numbers_together(knowledge: Knowledge) -> None:
     np.testing.assert_array_equal(part.soft_labels, knowledge.soft_labels[[1, 3, 4]])
     np.testing.assert_array_equal(part.embeddings, knowledge.embeddings[[1, 3, 4]])
     assert len(knowledge.of(())) == 0
+    chosen = knowledge.rows(np.array([False, True, False, True, True]))
+    assert (chosen.texts, chosen.origins) == (part.texts, part.origins)
+    np.testing.assert_array_equal(chosen.soft_labels, part.soft_labels)
+    assert chosen.augmented.tolist() == [False, False, True]
 
 
 def test_recombined_texts_can_be_left_out(knowledge: Knowledge) -> None:

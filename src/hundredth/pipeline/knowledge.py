@@ -37,11 +37,15 @@ class Knowledge:
 
     def of(self, origins: Collection[Origin], *, augmented: bool = True) -> "Knowledge":
         """Return the part with these origins, with or without its augmented texts."""
-        rows = [
-            number
-            for number, origin in enumerate(self.origins)
-            if origin in origins and (augmented or not self.augmented[number])
+        chosen = [
+            origin in origins and (augmented or not made)
+            for origin, made in zip(self.origins, self.augmented.tolist(), strict=True)
         ]
+        return self.rows(np.array(chosen, dtype=np.bool_))
+
+    def rows(self, chosen: NDArray[np.bool_]) -> "Knowledge":
+        """Return the chosen (N,) part."""
+        rows = np.flatnonzero(chosen).tolist()
         return Knowledge(
             [self.texts[i] for i in rows],
             [self.origins[i] for i in rows],
