@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import typer
+import click
 
 from hundredth.errors import MissingExtraError, UserError
 from hundredth.files import read_json
@@ -32,11 +32,11 @@ def plain_errors(writes: Path | None = None, resumable: bool = False) -> Iterato
     except BrokenPipeError:
         # The reader has gone (`| head`). Python would complain once more when it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(1) from None
+        raise click.exceptions.Exit(1) from None
     except KeyboardInterrupt:
         again = ": run the same command again to go on from where it was" if resumable else ""
-        typer.echo(f"\nstopped{again}", err=True)
-        raise typer.Exit(130) from None
+        click.echo(f"\nstopped{again}", err=True)
+        raise click.exceptions.Exit(130) from None
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "hundredth":
             raise
@@ -54,8 +54,8 @@ def plain_errors(writes: Path | None = None, resumable: bool = False) -> Iterato
 
 
 def _fail(message: object) -> NoReturn:
-    typer.echo(f"error: {' '.join(str(message).splitlines())}", err=True)
-    raise typer.Exit(2) from None
+    click.echo(f"error: {' '.join(str(message).splitlines())}", err=True)
+    raise click.exceptions.Exit(2) from None
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
@@ -120,11 +120,11 @@ def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
     root = evaluation.run.root
     if as_json:
         found = {**read_json(root / RESULTS), **findings_as_json(evaluation), "report": str(root / REPORT)}
-        typer.echo(json.dumps(found, ensure_ascii=False))
+        click.echo(json.dumps(found, ensure_ascii=False))
         return
     # Wide enough for every column where the output is no terminal, which has a width of its own.
     show(evaluation, Console(width=None if sys.stdout.isatty() else 160, highlight=False))
-    typer.echo(f"\nreport   {root / REPORT}\nresults  {root / RESULTS}")
+    click.echo(f"\nreport   {root / REPORT}\nresults  {root / RESULTS}")
 
 
 def labelled(model: "Model", texts: Sequence[tuple[str, ...]], least: float) -> Iterator[str]:

@@ -7,63 +7,83 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from hundredth.console import plain_errors
 from hundredth.files import read_json
+from hundredth.options import PATH, Group, argument, json_option, quiet_option, set_option, threads_option
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train and evaluate sentence encoders.")
+_out_option = click.option("--out", type=PATH, required=True, help="Folder to write the encoder to.")
+_column_option = click.option("--column", help="Column of the sentences in tables and datasets.")
 
 
-@app.command()
+@click.group(cls=Group)
+def encoder() -> None:
+    """Train and evaluate sentence encoders."""
+
+
+@encoder.command()
+@argument(
+    "corpus",
+    "Sentences: .txt or .txt.gz, one a line; .csv, .tsv, .jsonl, .parquet; datasets.",
+    nargs=-1,
+    required=True,
+)
+@click.option(
+    "--base", required=True, help="Encoder or LLM to start from: folder, package:PACKAGE/PATH, or hub name."
+)
+@_out_option
+@click.option(
+    "--teacher", multiple=True, help="Encoder whose rankings to learn, or a .npy of embeddings; any number."
+)
+@click.option(
+    "--weight",
+    type=float,
+    multiple=True,
+    help="Weight of each teacher, in their order, with sum 1; alike by default.",
+)
+@click.option("--dev", type=PATH, help="Scored pairs to choose the best step by: .csv, .tsv or .jsonl.")
+@click.option(
+    "--senteval", type=PATH, help="Folder in SentEval's layout: choose the best step by STS-B's dev pairs."
+)
+@click.option(
+    "--method", default="rankcse", help="rankcse, listnet or listmle; without teachers simcse or consistency."
+)
+@_column_option
+@click.option("--negatives", help="Column with a hard negative of each sentence; none by default.")
+@click.option("--batch-size", type=int, help="Sentences a step, over all processes.")
+@click.option("--epochs", type=int, help="Passes over the corpus.")
+@click.option("--steps", type=int, help="Optimizer steps, in place of --epochs.")
+@click.option("--learning-rate", type=float, help="Peak rate; chosen by the encoder's width.")
+@click.option("--seed", type=int, help="Seed of the order, the dropout and the held-out sentences.")
+@set_option("NAME=VALUE")
+@click.option("--cache", type=PATH, help="Folder that keeps the teachers' embeddings.")
+@threads_option("CPU threads; 0 for torch's own choice.")
+@json_option("Print what came out as one JSON object.")
+@quiet_option
 def train(
-    corpus: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="CORPUS...",
-            help="Sentences: .txt or .txt.gz, one a line; .csv, .tsv, .jsonl, .parquet; datasets.",
-        ),
-    ],
-    base: Annotated[
-        str, typer.Option(help="Encoder or LLM to start from: folder, package:PACKAGE/PATH, or hub name.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder to write the encoder to.")],
-    teacher: Annotated[
-        list[str] | None, typer.Option(help="Encoder whose rankings to learn, or a .npy of embeddings; any number.")
-    ] = None,
-    weight: Annotated[
-        list[float] | None,
-        typer.Option(help="Weight of each teacher, in their order, with sum 1; alike by default."),
-    ] = None,
-    dev: Annotated[
-        Path | None, typer.Option(help="Scored pairs to choose the best step by: .csv, .tsv or .jsonl.")
-    ] = None,
-    senteval: Annotated[
-        Path | None, typer.Option(help="Folder in SentEval's layout: choose the best step by STS-B's dev pairs.")
-    ] = None,
-    method: Annotated[
-        str, typer.Option(help="rankcse, listnet or listmle; without teachers simcse or consistency.")
-    ] = "rankcse",
-    column: Annotated[str | None, typer.Option(help="Column of the sentences in tables and datasets.")] = None,
-    negatives: Annotated[
-        str | None, typer.Option(help="Column with a hard negative of each sentence; none by default.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Sentences a step, over all processes.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the corpus.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps, in place of --epochs.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak rate; chosen by the encoder's width.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the order, the dropout and the held-out sentences.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting.")
-    ] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder that keeps the teachers' embeddings.")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for torch's own choice.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what came out as one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing of the progress.")] = False,
+    corpus: tuple[str, ...],
+    base: str,
+    out: Path,
+    teacher: tuple[str, ...],
+    weight: tuple[float, ...],
+    dev: Path | None,
+    senteval: Path | None,
+    method: str,
+    column: str | None,
+    negatives: str | None,
+    batch_size: int | None,
+    epochs: int | None,
+    steps: int | None,
+    learning_rate: float | None,
+    seed: int | None,
+    settings: tuple[str, ...],
+    cache: Path | None,
+    threads: int,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Train a sentence encoder that ranks sentences as its teachers do (RankCSE), from sentences without labels.
 
@@ -83,7 +103,7 @@ def train(
         from hundredth.hub import give_up_early_without_hub, names_dataset
 
         # Before anything is imported that asks once whether there is a hub.
-        models = [base, *(one for one in teacher or () if not one.endswith(".npy"))]
+        models = [base, *(one for one in teacher if not one.endswith(".npy"))]
         give_up_early_without_hub([*models, *filter(names_dataset, corpus)])
 
         import torch
@@ -107,9 +127,9 @@ def train(
             base,
             corpus,
             out,
-            teachers=teacher or (),
+            teachers=teacher,
             weights=weight or None,
-            config=make_training_config(method, values, settings or ()),
+            config=make_training_config(method, values, settings),
             dev=development_pairs(dev, senteval),
             column=column,
             negatives=negatives,
@@ -119,30 +139,37 @@ def train(
         processes = this_process()
         if processes.is_main_process:
             result = read_json(out / RECORD)["result"]
-            typer.echo(json.dumps({"encoder": str(out), **result}) if as_json else _trained(out, result))
+            click.echo(json.dumps({"encoder": str(out), **result}) if as_json else _trained(out, result))
         processes.destroy_process_group()
 
 
-@app.command()
+@encoder.command()
+@argument("corpus", "Sentences to whiten by, in files or datasets as for train.", nargs=-1, required=True)
+@click.option("--base", required=True, help="LLM or encoder: folder, .gguf, package:PACKAGE/PATH, or hub name.")
+@_out_option
+@click.option("--layers", type=click.IntRange(min=1), help="Keep only so many of the first layers.")
+@click.option("--dimensions", type=click.IntRange(min=1), default=128, help="Numbers of an embedding.")
+@click.option(
+    "--sif",
+    type=float,
+    default=1e-4,
+    help="Smooth inverse frequency: a token of this share counts half of a rare one; 0: all alike.",
+)
+@click.option("--sentences", type=click.IntRange(min=2), default=10_000, help="How many sentences to whiten by.")
+@_column_option
+@threads_option("CPU threads; 0 for torch's own choice.")
+@quiet_option
 def whiten(
-    corpus: Annotated[
-        list[str],
-        typer.Argument(metavar="CORPUS...", help="Sentences to whiten by, in files or datasets as for train."),
-    ],
-    base: Annotated[str, typer.Option(help="LLM or encoder: folder, .gguf, package:PACKAGE/PATH, or hub name.")],
-    out: Annotated[Path, typer.Option(help="Folder to write the encoder to.")],
-    layers: Annotated[int | None, typer.Option(min=1, help="Keep only so many of the first layers.")] = None,
-    dimensions: Annotated[int, typer.Option(min=1, help="Numbers of an embedding.")] = 128,
-    sif: Annotated[
-        float,
-        typer.Option(
-            help="Smooth inverse frequency: a token of this share counts half of a rare one; 0: all alike."
-        ),
-    ] = 1e-4,
-    sentences: Annotated[int, typer.Option(min=2, help="How many sentences to whiten by.")] = 10_000,
-    column: Annotated[str | None, typer.Option(help="Column of the sentences in tables and datasets.")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for torch's own choice.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing of the progress.")] = False,
+    corpus: tuple[str, ...],
+    base: str,
+    out: Path,
+    layers: int | None,
+    dimensions: int,
+    sif: float,
+    sentences: int,
+    column: str | None,
+    threads: int,
+    quiet: bool,
 ) -> None:
     """Make an encoder without labels and without training: a model's first layers, their mean, whitened.
 
@@ -175,30 +202,35 @@ def whiten(
             column=column,
             reporter=Reporter(quiet),
         )
-        typer.echo(f"encoder   {out}")
+        click.echo(f"encoder   {out}")
 
 
-@app.command()
+@encoder.command()
+@argument("encoders", "Folder, package:PACKAGE/PATH, or hub name.", metavar="ENCODER...", nargs=-1, required=True)
+@click.option("--data", type=PATH, required=True, help="Folder in SentEval's layout.")
+@click.option(
+    "--tasks",
+    default="all",
+    help="Tasks or groups of them (sts, transfer, geometry), with commas; all: those in DATA.",
+)
+@click.option("--out", type=PATH, help="Folder for results.json and plots; a stopped evaluation goes on there.")
+@click.option("--pooling", help="cls, mean or last: reads an encoder that is no SentenceTransformer in this way.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=1111, help="Seed of the folds; SentEval's own by default."
+)
+@threads_option("CPU threads; 0 for all.")
+@json_option("Print the results as one JSON object.")
+@quiet_option
 def evaluate(
-    encoders: Annotated[
-        list[str], typer.Argument(metavar="ENCODER", help="Folder, package:PACKAGE/PATH, or hub name.")
-    ],
-    data: Annotated[Path, typer.Option(help="Folder in SentEval's layout.")],
-    tasks: Annotated[
-        str,
-        typer.Option(help="Tasks or groups of them (sts, transfer, geometry), with commas; all: those in DATA."),
-    ] = "all",
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for results.json and plots; a stopped evaluation goes on there.")
-    ] = None,
-    pooling: Annotated[
-        str | None,
-        typer.Option(help="cls, mean or last: reads an encoder that is no SentenceTransformer in this way."),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds; SentEval's own by default.")] = 1111,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for all.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing of the progress.")] = False,
+    encoders: tuple[str, ...],
+    data: Path,
+    tasks: str,
+    out: Path | None,
+    pooling: str | None,
+    seed: int,
+    threads: int,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Measure sentence encoders side by side: STS, SentEval's transfer tasks, alignment and uniformity.
 
@@ -233,13 +265,13 @@ def evaluate(
         written = [out / RESULTS, *write_plots(evaluation, out)] if out is not None else []
         if as_json:
             found = {"encoders": named, **evaluation.to_dict(), "files": [str(path) for path in written]}
-            typer.echo(json.dumps(found, ensure_ascii=False))
+            click.echo(json.dumps(found, ensure_ascii=False))
             return
         console = Console(width=None if sys.stdout.isatty() else 160)
         for table in encoder_tables(evaluation):
             console.print(table, "")
         for path in written:
-            typer.echo(f"written  {path}")
+            click.echo(f"written  {path}")
 
 
 def _trained(out: Path, result: dict[str, Any]) -> str:

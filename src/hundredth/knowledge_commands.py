@@ -10,40 +10,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from hundredth.console import model_folder, one_line, plain_errors
 from hundredth.errors import UserError
+from hundredth.options import PATH, Function, Group, argument, json_option, model_argument
 
 if TYPE_CHECKING:
     from hundredth.runtime import Model
     from hundredth.store import Change, Entry
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="See and edit the knowledge of a model.")
-
-_Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a model, or of the run that made it.")]
-_Texts = Annotated[list[str], typer.Argument(metavar="TEXT...", help="The text: one argument a field of the task.")]
-_Label = Annotated[str, typer.Option(help="Its label, a name that the model knows.")]
-_By = Annotated[str | None, typer.Option(help="Who does this, for the log; the name of your login by default.")]
-_Note = Annotated[str, typer.Option(help="Why, for the log.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+_json_option = json_option("Print one JSON object a line.")
+_texts_argument = argument(
+    "texts", "The text: one argument a field of the task.", metavar="TEXT...", nargs=-1, required=True
+)
+_label_option = click.option("--label", required=True, help="Its label, a name that the model knows.")
 
 
-@app.command("list")
-def list_entries(
-    model: _Model,
-    search: Annotated[
-        list[str] | None,
-        typer.Option(help="Show the entries nearest to this text; give it once a field of the task."),
-    ] = None,
-    origin: Annotated[
-        str | None, typer.Option(help="Only those of an origin: gold, generated, unlabelled or user.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 20,
-    as_json: _Json = False,
-) -> None:
+def _log_options(command: Function) -> Function:
+    """Declare who makes a change and why, and how the change is shown."""
+    by = click.option("--by", help="Who does this, for the log; the name of your login by default.")
+    note = click.option("--note", default="", show_default=False, help="Why, for the log.")
+    return by(note(_json_option(command)))
+
+
+@click.group(cls=Group)
+def knowledge() -> None:
+    """See and edit the knowledge of a model."""
+
+
+@knowledge.command("list")
+@model_argument
+@click.option(
+    "--search", multiple=True, help="Show the entries nearest to this text; give it once a field of the task."
+)
+@click.option("--origin", help="Only those of an origin: gold, generated, unlabelled or user.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, help="Show at most this many.")
+@_json_option
+def list_entries(model: Path, search: tuple[str, ...], origin: str | None, limit: int, as_json: bool) -> None:
     """Show entries: id, label, origin and text, with tabs between; found by a text, their similarity first.
 
     \b
@@ -55,33 +61,37 @@ def list_entries(
             raise UserError(f"--search and --origin {origin} are both given: leave one out")
         found: list[tuple[Entry, float | None]]
         if search:
-            found = [(hit.entry, hit.similarity) for hit in loaded.store.search(tuple(search), limit)]
+            found = [(hit.entry, hit.similarity) for hit in loaded.store.search(search, limit)]
         else:
             # A name that is no origin is refused there.
             entries = loaded.store.entries(origin)  # type: ignore[arg-type]
             found = [(entry, None) for entry in islice(entries, limit)]
         for entry, similarity in found:
-            typer.echo(_entry_as_json(loaded, entry, similarity) if as_json else _entry(loaded, entry, similarity))
+            click.echo(_entry_as_json(loaded, entry, similarity) if as_json else _entry(loaded, entry, similarity))
 
 
-@app.command()
-def add(
-    model: _Model, texts: _Texts, label: _Label, by: _By = None, note: _Note = "", as_json: _Json = False
-) -> None:
+@knowledge.command()
+@model_argument
+@_texts_argument
+@_label_option
+@_log_options
+def add(model: Path, texts: tuple[str, ...], label: str, by: str | None, note: str, as_json: bool) -> None:
     """Add a text with its label; the next prediction knows of it.
 
     \b
     hundredth knowledge add runs/tickets "my card is stuck in the machine" --label card_swallowed
     """
     with _opened(model) as loaded:
-        loaded.store.add([tuple(texts)], [label], by=_who(by), note=note)
-        typer.echo(_shown(loaded.log(1)[0], as_json))
+        loaded.store.add([texts], [label], by=_who(by), note=note)
+        click.echo(_shown(loaded.log(1)[0], as_json))
 
 
-@app.command()
-def correct(
-    model: _Model, texts: _Texts, label: _Label, by: _By = None, note: _Note = "", as_json: _Json = False
-) -> None:
+@knowledge.command()
+@model_argument
+@_texts_argument
+@_label_option
+@_log_options
+def correct(model: Path, texts: tuple[str, ...], label: str, by: str | None, note: str, as_json: bool) -> None:
     """Say what the label of a text is: it holds at once for the text and for all nearly identical ones.
 
     \b
@@ -90,34 +100,28 @@ def correct(
     What the model's knowledge said otherwise about this very text is replaced.
     """
     with _opened(model) as loaded:
-        typer.echo(_shown(loaded.correct(tuple(texts), label, by=_who(by), note=note), as_json))
+        click.echo(_shown(loaded.correct(texts, label, by=_who(by), note=note), as_json))
 
 
-@app.command()
-def delete(
-    model: _Model,
-    ids: Annotated[list[int], typer.Argument(metavar="ID...", help="Ids of entries, as `list` shows them.")],
-    by: _By = None,
-    note: _Note = "",
-    as_json: _Json = False,
-) -> None:
+@knowledge.command()
+@model_argument
+@argument("ids", "Ids of entries, as `list` shows them.", metavar="ID...", type=int, nargs=-1, required=True)
+@_log_options
+def delete(model: Path, ids: tuple[int, ...], by: str | None, note: str, as_json: bool) -> None:
     """Delete entries. The log keeps them, so that this can be undone.
 
     \b
     hundredth knowledge delete runs/tickets 17 23
     """
     with _opened(model) as loaded:
-        typer.echo(_shown(loaded.forget(ids, by=_who(by), note=note), as_json))
+        click.echo(_shown(loaded.forget(ids, by=_who(by), note=note), as_json))
 
 
-@app.command()
-def undo(
-    model: _Model,
-    change: Annotated[int, typer.Argument(metavar="CHANGE", help="Id of a change, as `log` shows it.")],
-    by: _By = None,
-    note: _Note = "",
-    as_json: _Json = False,
-) -> None:
+@knowledge.command()
+@model_argument
+@argument("change", "Id of a change, as `log` shows it.", type=int)
+@_log_options
+def undo(model: Path, change: int, by: str | None, note: str, as_json: bool) -> None:
     """Take a change back: the entries that it touched are as they were before it. An undo can be undone.
 
     \b
@@ -125,15 +129,14 @@ def undo(
     hundredth knowledge undo runs/tickets 4
     """
     with _opened(model) as loaded:
-        typer.echo(_shown(loaded.undo(change, by=_who(by), note=note), as_json))
+        click.echo(_shown(loaded.undo(change, by=_who(by), note=note), as_json))
 
 
-@app.command()
-def log(
-    model: _Model,
-    limit: Annotated[int, typer.Option(min=1, help="Show at most this many changes.")] = 20,
-    as_json: _Json = False,
-) -> None:
+@knowledge.command()
+@model_argument
+@click.option("--limit", type=click.IntRange(min=1), default=20, help="Show at most this many changes.")
+@_json_option
+def log(model: Path, limit: int, as_json: bool) -> None:
     """Show who changed what, when and why, the latest first; + are entries put in, - those taken out.
 
     \b
@@ -141,19 +144,16 @@ def log(
     """
     with _opened(model) as loaded:
         for change in loaded.log(limit):
-            typer.echo(_shown(change, as_json))
+            click.echo(_shown(change, as_json))
 
 
-@app.command()
-def tune(
-    model: _Model,
-    file: Annotated[Path, typer.Argument(help="File of labelled texts: .csv, .tsv, .jsonl or .parquet.")],
-    label_column: Annotated[str, typer.Option(help="Column of the label.")] = "label",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be chosen, and change nothing.")
-    ] = False,
-    as_json: _Json = False,
-) -> None:
+@knowledge.command()
+@model_argument
+@argument("file", "File of labelled texts: .csv, .tsv, .jsonl or .parquet.", type=PATH)
+@click.option("--label-column", default="label", help="Column of the label.")
+@click.option("--dry-run", is_flag=True, help="Say what would be chosen, and change nothing.")
+@_json_option
+def tune(model: Path, file: Path, label_column: str, dry_run: bool, as_json: bool) -> None:
     """Choose K, t, lambda and the calibration anew on labelled texts; nothing is trained.
 
     \b
@@ -173,7 +173,7 @@ def tune(
         words = Verbalisation.default(info.fields, info.labels)
         task = Task(info.name, info.fields, info.labels, words, label_column=label_column)
         found = tune_model(folder, load_labelled(file, task), save=not dry_run)
-        typer.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
+        click.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
 
 
 @contextmanager

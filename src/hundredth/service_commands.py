@@ -3,59 +3,66 @@
 What is heavy is imported inside it, as in `hundredth.cli`.
 """
 
+import math
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
+import click
 
 from hundredth.console import model_folder, plain_errors
 from hundredth.errors import MissingExtraError
+from hundredth.options import PATH, Command, engine_option, model_argument
 
 # The names of the extra's packages as they are imported.
 _PACKAGES = ("fastapi", "starlette", "uvicorn", "pydantic", "prometheus_client")
+_POSITIVE = click.IntRange(min=1)
 
 
-def serve(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a model, or of the run that made it.")],
-    host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 for all of this machine's.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for a free one.")] = 8000,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer requests.")] = 1,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of each worker; by default all, shared out.")
-    ] = None,
-    token_file: Annotated[
-        Path | None, typer.Option(help="File with the token that changes need; else HUNDREDTH_TOKEN is read.")
-    ] = None,
-    protect_reads: Annotated[
-        bool, typer.Option("--protect-reads", help="Ask for the token for reading too.")
-    ] = False,
-    allow_anonymous_writes: Annotated[
-        bool,
-        typer.Option(
-            "--allow-anonymous-writes", help="Let everyone on this machine change the knowledge: to try it."
-        ),
-    ] = False,
-    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request's body.")] = 1 << 20,
-    max_texts: Annotated[int, typer.Option(min=1, help="Texts in a request.")] = 256,
-    max_characters: Annotated[int, typer.Option(min=1, help="Characters of a text.")] = 20_000,
-    max_batch: Annotated[int, typer.Option(min=1, help="Texts predicted together.")] = 64,
-    max_queue: Annotated[int, typer.Option(min=1, help="Texts that may wait in a worker; more get a 429.")] = 1024,
-    body_timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for a body to arrive.")] = 10.0,
-    request_timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for an answer.")] = 30.0,
-    stop_delay: Annotated[
-        float, typer.Option(min=0, help="Seconds between SIGTERM, when /readyz says no, and the last connection.")
-    ] = 0.0,
-    watch: Annotated[float, typer.Option(min=0, help="Seconds between two looks for a new model; 0: never.")] = 2.0,
-    log_texts: Annotated[
-        bool, typer.Option("--log-texts", help="Write texts into the log, which has none else.")
-    ] = False,
-    api_docs: Annotated[
-        bool, typer.Option("--api-docs", help="Serve /docs as well, which loads its scripts from a CDN.")
-    ] = False,
-) -> None:
+class _Seconds(click.FloatRange):
+    """A range that NaN is not in, which is neither below nor above its limits."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or say why it is none."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
+@click.command(cls=Command)
+@model_argument
+@click.option("--host", default="127.0.0.1", help="Address to listen at; 0.0.0.0 for all of this machine's.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, help="Port to listen at; 0 for a free one.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, help="Processes that answer requests.")
+@click.option("--threads", type=_POSITIVE, help="CPU threads of each worker; by default all, shared out.")
+@engine_option
+@click.option(
+    "--token-file", type=PATH, help="File with the token that changes need; else HUNDREDTH_TOKEN is read."
+)
+@click.option("--protect-reads", is_flag=True, help="Ask for the token for reading too.")
+@click.option(
+    "--allow-anonymous-writes", is_flag=True, help="Let everyone on this machine change the knowledge: to try it."
+)
+@click.option("--max-body", type=_POSITIVE, default=1 << 20, help="Bytes of a request's body.")
+@click.option("--max-texts", type=_POSITIVE, default=256, help="Texts in a request.")
+@click.option("--max-characters", type=_POSITIVE, default=20_000, help="Characters of a text.")
+@click.option("--max-batch", type=_POSITIVE, default=64, help="Texts predicted together.")
+@click.option("--max-queue", type=_POSITIVE, default=1024, help="Texts that may wait in a worker; more get a 429.")
+@click.option("--body-timeout", type=_Seconds(min=0.01), default=10.0, help="Seconds for a body to arrive.")
+@click.option("--request-timeout", type=_Seconds(min=0.01), default=30.0, help="Seconds for an answer.")
+@click.option(
+    "--stop-delay",
+    type=_Seconds(min=0),
+    default=0.0,
+    help="Seconds between SIGTERM, when /readyz says no, and the last connection.",
+)
+@click.option(
+    "--watch", type=_Seconds(min=0), default=2.0, help="Seconds between two looks for a new model; 0: never."
+)
+@click.option("--log-texts", is_flag=True, help="Write texts into the log, which has none else.")
+@click.option("--api-docs", is_flag=True, help="Serve /docs as well, which loads its scripts from a CDN.")
+def serve(model: Path, **settings: Any) -> None:
     """Serve a model over HTTP, with a page to ask and to correct it.
 
     \b
@@ -91,25 +98,4 @@ def serve(
             if error.name is None or error.name.partition(".")[0] not in _PACKAGES:
                 raise
             raise MissingExtraError("hundredth serve", "service", error.name) from None
-        settings = ServiceSettings(
-            folder=model_folder(model),
-            host=host,
-            port=port,
-            workers=workers,
-            threads=threads,
-            token_file=token_file,
-            protect_reads=protect_reads,
-            allow_anonymous_writes=allow_anonymous_writes,
-            max_body=max_body,
-            max_texts=max_texts,
-            max_characters=max_characters,
-            max_batch=max_batch,
-            max_queue=max_queue,
-            body_timeout=body_timeout,
-            request_timeout=request_timeout,
-            stop_delay=stop_delay,
-            watch=watch,
-            log_texts=log_texts,
-            api_docs=api_docs,
-        )
-        run(settings, typer.echo)
+        run(ServiceSettings(folder=model_folder(model), **settings), click.echo)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from huggingface_hub import constants
-from typer.testing import CliRunner, Result
 
 from hundredth.cli import app
 

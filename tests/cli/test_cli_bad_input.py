@@ -206,7 +206,7 @@ def test_a_folder_that_cannot_be_made(
 def test_an_option_that_is_not_there(run: Any, tickets: Path) -> None:
     result = run("transfer", tickets, "--epochs", "3")
     assert result.exit_code == 2
-    assert "No such option: --epochs" in result.stderr
+    assert "No such option '--epochs'" in result.stderr
 
 
 def test_awkward_data_that_can_be_learnt_from(

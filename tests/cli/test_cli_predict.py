@@ -5,19 +5,24 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 import hundredth
+from hundredth.options import ENGINES
+from hundredth.runtime.engines import EngineName
 
 TEXTS = ["The machine ate my card.", "Where is my refund?", "My phone was stolen."]
-TRAINING_STACK = (
+# The packages that the other extras bring, and those that typer had brought into the base install.
+OTHER_EXTRAS = (
     "torch transformers sentence_transformers sklearn scipy peft accelerate safetensors onnx onnxscript pyarrow "
-    "matplotlib jinja2 yaml psutil platformdirs gguf"
+    "matplotlib jinja2 yaml psutil platformdirs gguf rich pygments pydantic pydantic_core typer shellingham"
 )
 Refused = Callable[..., str]
+openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="the package openvino is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -175,12 +180,12 @@ def python(code: str, *arguments: object, **options: Any) -> subprocess.Complete
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
 
-# Runs the command line as it is in a base install: the packages of the training extra cannot be imported.
+# Runs the command line as it is in a base install: the packages of the extras cannot be imported.
 BASE_INSTALL = f"""
 import sys
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {TRAINING_STACK.split()!r}:
+        if name.partition(".")[0] in {OTHER_EXTRAS.split()!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Missing())
 from hundredth.cli import main
@@ -195,6 +200,40 @@ def test_predicting_needs_no_training_stack(model: Path, expected: list[tuple[st
     assert done.stdout.splitlines()[0] == lines_of(expected, TEXTS)[0]
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", pytest.param("openvino", marks=openvino), "auto"])
+def test_the_engine_that_is_named_runs_the_model(
+    engine: Any, run: Any, model: Path, expected: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[str, str]] = []
+
+    def load(path: Path, threads: int | None, engine: Any) -> Any:
+        loaded = load_model(path, threads, engine)
+        opened.append((engine, loaded.engine))
+        return loaded
+
+    load_model = hundredth.load
+    monkeypatch.setattr(hundredth, "load", load)
+    labels = [line.split("\t")[0] for line in run("predict", model, "--engine", engine, *TEXTS).stdout.splitlines()]
+    assert labels == [label for label, _ in expected]
+    [(asked, ran)] = opened
+    assert asked == engine
+    assert ran == engine or engine == "auto"
+    run("predict", model, TEXTS[0])
+    assert opened[1] == ("onnxruntime", "onnxruntime")
+
+
+def test_an_engine_that_is_not_there(
+    run: Any, refused: Refused, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert get_args(EngineName) == ENGINES
+    result = run("predict", model, "--engine", "tensorrt", TEXTS[0])
+    assert result.exit_code == 2
+    assert all(name in result.stderr for name in ("'tensorrt' is not one of", *ENGINES))
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
+    said = refused("predict", model, "--engine", "openvino", TEXTS[0])
+    assert said.endswith("which is not installed: pip install 'hundredth[openvino]'")
+
+
 @pytest.mark.parametrize("command", [["transfer", "data.csv", "--out", "run"], ["evaluate", "run"]])
 def test_without_the_training_stack_the_other_commands_name_what_to_install(command: list[str]) -> None:
     done = python(BASE_INSTALL, *command)
@@ -206,7 +245,7 @@ def test_without_the_training_stack_the_other_commands_name_what_to_install(comm
 
 def test_the_help_is_there_at_once() -> None:
     code = "import sys; import hundredth.cli; print([m for m in sys.argv[1:] if m in sys.modules])"
-    heavy = [*TRAINING_STACK.split(), "numpy", "onnxruntime", "faiss", "tokenizers", "huggingface_hub"]
+    heavy = [*OTHER_EXTRAS.split(), "numpy", "onnxruntime", "faiss", "tokenizers", "huggingface_hub"]
     assert python(code, *heavy).stdout == "[]\n"
 
 

@@ -43,14 +43,11 @@ def test_what_is_copied_into_the_image_is_there_and_not_kept_from_it(dockerfile:
 def test_the_image_runs_a_command_that_there_is_as_nobody_in_particular(
     dockerfile: list[str], compose: Any
 ) -> None:
-    import typer.main
-
     from hundredth.cli import app
 
-    group: Any = typer.main.get_command(app)
     command = [*started(dockerfile), *compose["services"]["hundredth"]["command"]]
     assert command[:2] == ["hundredth", "serve"]
-    context = group.commands["serve"].make_context("serve", command[2:])
+    context = app.commands["serve"].make_context("serve", command[2:])
     assert context.params["host"] == "0.0.0.0"
     assert context.params["threads"] == 1
     (user,) = [line.split()[1] for line in dockerfile if line.startswith("USER")]

@@ -73,18 +73,15 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 @every_page
 def test_every_command_shown_has_the_options_it_shows(page: Path) -> None:
     """Silent otherwise: an option is renamed, and the docs go on showing the old one."""
-    import typer.main
-
     from hundredth.cli import app
     from hundredth.pipeline.config import RunConfig
 
     known = set(settings(RunConfig))
-    group: Any = typer.main.get_command(app)
     for script in blocks(page, "bash"):
         for command in commands(script):
             if Path(command[0]).name != "hundredth" or command[1].startswith("--"):
                 continue
-            found, words = group, command[1:]
+            found, words = app, command[1:]
             while hasattr(found, "commands"):
                 assert words[0] in found.commands, command
                 found, words = found.commands[words[0]], words[1:]

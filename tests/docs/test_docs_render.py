@@ -173,12 +173,10 @@ def test_every_setting_is_described() -> None:
 
 
 def test_the_options_beside_the_settings_are_there(render: Any) -> None:
-    import typer.main
-
     from hundredth.cli import app
     from hundredth.pipeline.config import RunConfig
 
-    command = typer.main.get_command(app).commands["transfer"]  # type: ignore[attr-defined]
+    command = app.commands["transfer"]
     assert render.SHORTCUTS.keys() <= {option for parameter in command.params for option in parameter.opts}
     assert set(render.SHORTCUTS.values()) <= set(_paths(RunConfig))
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file
 from tiny_bases import bag_teacher, sentences, text_file
-from typer.testing import CliRunner
 
 from hundredth.cli import app
 

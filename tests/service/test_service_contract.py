@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 from callers import BEARER, TEXT, said
@@ -11,6 +12,7 @@ from hundredth.files import write_json
 from hundredth.runtime import DevInfo
 
 LABELS = ["card_swallowed", "refund", "delivery"]
+openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="the package openvino is not installed")
 
 
 @pytest.fixture
@@ -90,6 +92,7 @@ def test_the_model_is_described(client, serve, make_model):
         "entries": {"gold": 3, "generated": 0, "unlabelled": 0, "user": 0},
         "card": "# a card",
         "threads": 3,
+        "engine": "onnxruntime",
         "number_format": "float32",
         "writable": True,
         "writes_need_token": True,
@@ -100,6 +103,15 @@ def test_the_model_is_described(client, serve, make_model):
     client.post("/v1/knowledge", json={"texts": [TEXT], "labels": ["refund"]})
     bare = client.get("/v1/model").json()
     assert (bare["entries"]["user"], bare["card"], bare["metrics"]) == (1, "", {})
+
+
+@openvino
+def test_the_engine_that_is_named_runs_the_model_and_is_told(serve, make_model):
+    folder = make_model()
+    one, other = serve(folder), serve(folder, engine="openvino")
+    assert other.get("/v1/model").json()["engine"] == "openvino"
+    answers = [client.post("/v1/predict", json={"text": TEXT}).json()["predictions"][0] for client in (one, other)]
+    assert answers[0]["probabilities"] == pytest.approx(answers[1]["probabilities"], abs=1e-5)
 
 
 def test_a_correction_holds_at_once_and_is_taken_back(client):

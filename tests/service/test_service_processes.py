@@ -9,10 +9,11 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.util import find_spec
 
 import pytest
 from callers import PREDICT, TEXT, TOKEN
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 import hundredth
 from hundredth.cli import app
@@ -134,7 +135,7 @@ def test_it_says_where_and_what_and_ends_as_it_is_told(run, make_model):
     for expected in (
         str(folder),
         "card_swallowed, refund, delivery",
-        "float32, 1 threads",
+        "float32 with onnxruntime, 1 threads",
         "3 entries: 3 gold",
         "token",
     ):
@@ -299,7 +300,7 @@ def refused():
     return invoke
 
 
-def test_what_cannot_be_served_is_said_in_one_line(refused, make_model, tmp_path):
+def test_what_cannot_be_served_is_said_in_one_line(refused, make_model, tmp_path, monkeypatch):
     folder = make_model()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -308,8 +309,35 @@ def test_what_cannot_be_served_is_said_in_one_line(refused, make_model, tmp_path
         assert refused(folder, "--port", port).startswith(f"port {port} of 127.0.0.1 is taken")
     assert "is not a model folder" in refused(tmp_path / "none", "--port", 0)
     assert "needs a token" in refused(folder, "--port", 0, "--protect-reads")
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
+    assert "pip install 'hundredth[openvino]'" in refused(folder, "--port", 0, "--engine", "openvino")
     assert "for 127.0.0.1 alone" in refused(folder, "--port", 0, "--allow-anonymous-writes", "--host", "0.0.0.0")
     assert "--host 127.0.0.1" in refused(folder, "--port", 0, "--host", "no.such.host.invalid")
+
+
+def test_several_workers_compute_with_the_engine_that_is_told_at_the_start(make_model, monkeypatch):
+    """Silent otherwise: with `auto` each worker may find another engine the quicker one."""
+    made = []
+
+    class Workers:
+        def __init__(self, config, sockets):
+            made.append(config)
+
+        def run(self):
+            pass
+
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR")  # what the service sets it to is undone with this
+    monkeypatch.setattr("hundredth.service.server.Multiprocess", Workers)
+    monkeypatch.setattr("hundredth.service.server._config", lambda _, worker: worker.args[0])
+    monkeypatch.setattr("hundredth.service.server.signal.signal", lambda *_: None)
+    monkeypatch.setattr("hundredth.runtime.engines._seconds", lambda engine: engine.name == "onnxruntime")
+    options = ["--port", "0", "--workers", "2", "--threads", "1", "--engine", "auto"]
+    result = CliRunner().invoke(app, ["serve", str(make_model()), *options])
+    assert result.exit_code == 0, result.stderr
+    [settings] = made
+    assert settings.engine == ("openvino" if find_spec("openvino") else "onnxruntime")
+    assert f"float32 with {settings.engine}, 1 threads, 2 workers" in result.stdout
 
 
 def test_a_missing_extra_is_named(refused, make_model, monkeypatch):

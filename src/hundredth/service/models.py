@@ -13,6 +13,7 @@ from typing import Any
 from hundredth.errors import UnavailableError, UserError
 from hundredth.files import fingerprint, read_json
 from hundredth.runtime import Model, load
+from hundredth.runtime.engines import EngineName
 from hundredth.service.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -62,8 +63,8 @@ class Models:
     But for `load`, everything runs in the thread of the event loop.
     """
 
-    def __init__(self, folder: Path, threads: int | None, metrics: Metrics) -> None:
-        self.folder, self._threads, self._metrics = folder, threads, metrics
+    def __init__(self, folder: Path, threads: int | None, engine: EngineName, metrics: Metrics) -> None:
+        self.folder, self._threads, self._engine, self._metrics = folder, threads, engine, metrics
         self._stamp = stamp(folder)
         self.served = self.load()
         self._poked = asyncio.Event()
@@ -73,7 +74,7 @@ class Models:
 
     def load(self) -> Served:
         """Load and check what lies in the folder; raises UserError."""
-        return Served(load(self.folder, self._threads), self.folder)
+        return Served(load(self.folder, self._threads, self._engine), self.folder)
 
     @contextmanager
     def using(self) -> Iterator[Served]:

@@ -61,6 +61,7 @@ def predict_routes(service: Service) -> APIRouter:
                     "entries": entries,
                     "card": served.card,
                     "threads": service.settings.threads or available_threads(),
+                    "engine": served.model.engine,
                     "number_format": manifest.encoder.precision,
                     "writable": access.writes_possible and served.writable,
                     "writes_need_token": access.writes_need_token,

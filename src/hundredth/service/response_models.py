@@ -199,6 +199,7 @@ class ModelShown(BaseModel):
             "entries": {"gold": 120, "generated": 1113, "unlabelled": 1500, "user": 0},
             "card": "# tickets",
             "threads": 2,
+            "engine": "onnxruntime",
             "number_format": "int8",
             "writable": True,
             "writes_need_token": True,
@@ -219,6 +220,7 @@ class ModelShown(BaseModel):
     entries: dict[Origin, int] = Field(description="How many entries each origin has; empty without a store.")
     card: str = Field(description="The model card, Markdown; empty without one.")
     threads: int
+    engine: str
     number_format: str
     writable: bool
     writes_need_token: bool

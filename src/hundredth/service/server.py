@@ -47,6 +47,8 @@ def serve(settings: ServiceSettings, say: Callable[[str], None]) -> None:
         if settings.workers == 1:
             uvicorn.Server(_config(settings, app)).run(sockets=[listening])
             return
+        # All workers compute alike: `auto` is decided here, not in each of them.
+        settings = settings.model_copy(update={"engine": app.state.service.models.served.model.engine})
         app.state.service.close()
         with tempfile.TemporaryDirectory(prefix="hundredth-metrics-") as folder:
             os.environ[FOLDER_VARIABLE] = folder
@@ -80,7 +82,7 @@ def banner(service: Service, listening: socket.socket) -> list[str]:
         f"serving    http://{shown}:{port}",
         f"model      {settings.folder} (task {manifest.task.name}, version {service.models.served.version})",
         f"labels     {labels}",
-        f"computing  {manifest.encoder.precision}, {settings.threads} threads{workers}",
+        f"computing  {manifest.encoder.precision} with {model.engine}, {settings.threads} threads{workers}",
         f"knowledge  {knowledge}",
         f"changes    {changes}",
     ]

@@ -28,7 +28,7 @@ class Service:
         self.settings = settings
         self.access = Access(settings)
         self.metrics = Metrics()
-        self.models = Models(settings.folder, settings.threads, self.metrics)
+        self.models = Models(settings.folder, settings.threads, settings.engine, self.metrics)
         self.batcher = Batcher(self.models, self.metrics, settings.max_batch, settings.max_queue)
         self.pool = Pool(self.models)
         self.stopping = False

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from hundredth.errors import UserError
+from hundredth.runtime.engines import EngineName
 
 TOKEN_VARIABLE = "HUNDREDTH_TOKEN"
 _SHORTEST_TOKEN = 16
@@ -22,6 +23,7 @@ class ServiceSettings(BaseModel):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen at; 0 for a free one.")
     workers: int = Field(1, ge=1, le=64, description="Processes that answer requests.")
     threads: int | None = Field(None, ge=1, description="CPU threads of a worker's model; else all, shared out.")
+    engine: EngineName = Field("onnxruntime", description="What runs the model; auto: the quicker one.")
     token_file: Path | None = Field(None, description="File with the token; else HUNDREDTH_TOKEN is read.")
     protect_reads: bool = Field(False, description="Ask for the token for reading too.")
     allow_anonymous_writes: bool = Field(False, description="Let everyone on this machine change the knowledge.")
