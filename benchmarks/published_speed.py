@@ -82,6 +82,9 @@ def install_table(results: Results) -> str:
     rows = [[f"`{name}`", f"{plain[name]:.1f}"] for name in largest]
     rest = plain["total"] - sum(plain[name] for name in largest)
     rows += [[f"{len(plain) - 1 - len(largest)} others", f"{rest:.1f}"], ["together", f"{plain['total']:.1f}"]]
+    uncompiled = results.mean("install-base-uncompiled", "total", "mb")
+    if uncompiled is not None:
+        rows.append(["without what Python has compiled", f"{uncompiled:.1f}"])
     if service:
         rows.append(["with the service", f"{service['total']:.1f}"])
     return f"{table(['package', 'MB'], rows)}\n\n{results.source()}"

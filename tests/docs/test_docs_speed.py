@@ -57,11 +57,17 @@ def test_an_installation_stands_with_its_largest_packages_and_the_rest() -> None
     sizes = {f"package-{number}": float(100 - number) for number in range(14)}
     rows = [("install-base", name, "mb", [size]) for name, size in sizes.items()]
     rows.append(("install-base", "total", "mb", [sum(sizes.values())]))
+    rows.append(("install-base-uncompiled", "total", "mb", [900.0]))
     rows.append(("install-service", "total", "mb", [1400.0]))
     found = lines(tables.install_table(results("install_size", rows)))
     assert found[0] == ["`package-0`", "100.0"]
-    assert len(found) == 12 + 3
-    assert found[-3:] == [["2 others", "175.0"], ["together", "1309.0"], ["with the service", "1400.0"]]
+    assert len(found) == 12 + 4
+    assert found[-4:] == [
+        ["2 others", "175.0"],
+        ["together", "1309.0"],
+        ["without what Python has compiled", "900.0"],
+        ["with the service", "1400.0"],
+    ]
 
 
 def test_what_was_not_as_it_must_be_is_shown() -> None:
