@@ -41,6 +41,8 @@ bench: $(READY)  ## the benchmarks, going on where they stopped (hours); needs H
 	$(BIN)/python benchmarks/sampling_speed.py
 	$(BIN)/python benchmarks/transfer.py
 	$(BIN)/python benchmarks/controls.py
+	$(BIN)/python benchmarks/reinforcement.py
+	$(BIN)/python benchmarks/closeness.py
 	$(BIN)/python benchmarks/late_knowledge.py
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/install_size.py

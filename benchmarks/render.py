@@ -17,6 +17,7 @@ import pydantic_core
 from published import STUDENTS, Results, picture, sampling_table, table, transfer_summary, transfer_table
 from published_controls import controls_table, correction_table, growth_table, late_table, worth_table
 from published_encoders import ablations_table, memory_table, ranking_table, speed_table
+from published_reinforcement import reinforcement_blocks
 from published_speed import speed_blocks
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -109,6 +110,7 @@ def render(root: Path) -> tuple[dict[str, str], list[str]]:
         "sampling": None if sampling is None else sampling_table(sampling),
         **encoder_blocks(root),
         **controls_blocks(root),
+        **reinforcement_blocks(root),
         **speed_blocks(root),
         "systems": systems_table(),
         "questions": questions_table(),

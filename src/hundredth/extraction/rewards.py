@@ -52,14 +52,18 @@ class Quality:
 
     def __call__(self, texts: list[tuple[str, ...]], labels: list[int]) -> list[float]:
         """Return how surely the annotator gives each text its label."""
-        self._switch(on=True)
-        try:
-            rows = self.annotator.annotate(texts).probabilities[np.arange(len(texts)), labels]
-        finally:
-            self._switch(on=False)
+        rows = self.probabilities(texts)[np.arange(len(texts)), labels]
         if self.logarithm:
             rows = np.log(np.maximum(rows, math.exp(_LEAST_LOG)))
         return [float(one) for one in rows]
+
+    def probabilities(self, texts: list[tuple[str, ...]]) -> NDArray[np.float32]:
+        """Return what the annotator says of each text, (N, C)."""
+        self._switch(on=True)
+        try:
+            return self.annotator.annotate(texts).probabilities
+        finally:
+            self._switch(on=False)
 
     def close(self) -> None:
         """Take the annotator out of the LLM."""
