@@ -144,7 +144,7 @@ def size(bench: Bench, unit: str) -> list[Row]:
     rest = knowledge.rows(~taught)
     labels = data.task.labels
     by_llm = list(zip(rest.texts, [labels[i] for i in rest.soft_labels.argmax(axis=1)], strict=True))
-    rows += bench.served_and_tuned(unit, f"{len(by_llm)} by the LLM", bench.with_entries(model, by_llm))
+    rows += bench.served_and_tuned(unit, "the rest by the LLM", bench.with_entries(model, by_llm))
     seen = {key_of(one.texts) for one in [*data.dev, *data.test]} | {
         key_of(texts) for texts, one in zip(knowledge.texts, taught, strict=True) if one
     }
