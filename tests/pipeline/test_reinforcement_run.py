@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 from hundredth.cli import app
 from hundredth.errors import UserError
+from hundredth.evaluation.controls import evaluate
 from hundredth.pipeline.config import RunConfig, make_config
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.reinforce import make_reinforcement
@@ -26,6 +27,10 @@ def config_of(root: Path, *overrides: str) -> RunConfig:
 
 def fingerprints(root: Path, names: tuple[str, ...] = STAGES) -> dict[str, str]:
     return {name: read_record(root / name)["fingerprint"] for name in names}  # type: ignore[index]
+
+
+def made_at(root: Path) -> int:
+    return (root / "reinforcement" / "stage.json").stat().st_mtime_ns
 
 
 @pytest.fixture
@@ -75,6 +80,23 @@ def test_it_keeps_what_comes_before_and_redoes_what_comes_after(finished_run: Pa
     assert {path.name for path in finished_run.iterdir() if path.name.startswith(".")} == {".lock"}
     transfer(config, finished_run)
     assert fingerprints(finished_run, WITH_RL) == after
+
+
+def test_left_out_again_it_is_kept_and_read_by_nothing(finished_run: Path) -> None:
+    """Silent otherwise: texts from a prompt, or numbers in a report, of a learning that the run no longer has."""
+    before = fingerprints(finished_run)
+    transfer(config_of(finished_run, "rl.algorithm=ppo"), finished_run)
+    reinforced, learnt = fingerprints(finished_run, WITH_RL), made_at(finished_run)
+    transfer(config_of(finished_run, "rl.algorithm=none"), finished_run)
+    assert fingerprints(finished_run) == before
+    assert read_record(finished_run / "samples")["inputs"].keys() == {"task", "prompt"}  # type: ignore[index]
+    run = Run.open(finished_run, Reporter(quiet=True))
+    assert run.stages == STAGES
+    with pytest.raises(UserError, match="no-ppo is left out: the run's prompt was not reinforced"):
+        evaluate(finished_run, run.data.dev, systems=["no-ppo"], reporter=Reporter(quiet=True))
+    # Gone back to, it has nothing to learn again.
+    transfer(config_of(finished_run, "rl.algorithm=ppo"), finished_run)
+    assert (fingerprints(finished_run, WITH_RL), made_at(finished_run)) == (reinforced, learnt)
 
 
 def test_the_samples_are_written_with_the_reinforced_prompt_and_without_the_annotator(finished_run: Path) -> None:

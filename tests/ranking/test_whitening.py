@@ -114,7 +114,6 @@ def test_it_is_a_teacher_and_comes_out_the_same_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"sif": 1.0}, "sif is 1.0"),
         ({"layers": 3}, "has 2 layers: 3 of them cannot be kept"),
         ({"dimensions": 17}, "17 dimensions of vectors that have 16"),
         ({"sentences": 5}, "by 5 sentences: they vary in 4 directions, fewer than the 8"),
@@ -125,6 +124,12 @@ def test_bad_settings(changed: dict[str, float], said: str, tmp_path: Path) -> N
     with pytest.raises(UserError, match=said):
         whiten_encoder(str(base), corpus, tmp_path / "out", **{"dimensions": 8, **changed})  # type: ignore[arg-type]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "corpus.txt"]
+
+
+@pytest.mark.parametrize("sif", [-0.1, 1.0, float("nan")])
+def test_a_weight_that_cannot_be_is_refused_before_anything_is_loaded(sif: float, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"sif is {sif}: give a share of the corpus"):
+        whiten_encoder(str(tmp_path / "no-base"), tmp_path / "no-corpus.txt", tmp_path / "out", sif=sif)
 
 
 def test_a_folder_in_use_and_a_model_without_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """The stages that hand knowledge to the student: training, and the deployable model with its store."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from hundredth.files import file_fingerprint, write_json
+from hundredth.pipeline.carry import Carry, TakenOver
 from hundredth.pipeline.config import BaseStudentConfig, ModelConfig
 from hundredth.pipeline.knowledge import Knowledge
+from hundredth.pipeline.lessons import Lessons
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.tune import choose_mixture
 from hundredth.runtime import (
@@ -119,11 +121,12 @@ def make_model(
     recipe: Recipe,
     provenance: dict[str, Any],
     folder: Path,
-    carried: Path | None = None,
+    lessons: Callable[[], Lessons] = Lessons,
 ) -> dict[str, Any]:
     """Export a student, build its store, choose K, t, lambda and the calibration on dev; write a model folder.
 
-    `carried` is an older model folder: what users added to its store is taken over.
+    `lessons` returns what users taught the model that this one replaces, which is taken over. It is called late, as
+    nobody may be able to teach that model any more from then on.
     """
     model, tokenizer = load_saved_student(student)
     length = min(max_length, model.max_positions)
@@ -145,21 +148,20 @@ def make_model(
     with load(folder) as encoder:
         keys, logits = encoder.embed(texts)
         head = softmax(logits, 1.0)
-        neighbours, correction = None, manifest.correction
+        stored = None
         if recipe.retrieve:
-            neighbours, correction = _build_store(
-                folder, encoder, task, fingerprint, recipe.stored(knowledge), keys, config
-            )
-            _carry_over(carried, folder, encoder, task)
-    choice, mixed = (None, head) if neighbours is None else choose_mixture(config.retrieval, head, gold, neighbours)
+            stored = _build_store(folder, encoder, task, recipe.stored(knowledge), keys, config, lessons)
+    choice, mixed = None, head
+    if stored is not None:
+        choice, mixed = choose_mixture(config.retrieval, head, gold, stored.neighbours)
     temperature = choose_calibration(mixed, gold)
     calibrated = calibrate(mixed, temperature)
     replace(
         manifest,
-        retrieval=choice if choice is not None else manifest.retrieval,
+        retrieval=manifest.retrieval if choice is None else choice,
         calibration=CalibrationInfo(temperature),
-        correction=correction,
-        dev=dev_record(calibrated, gold, None if neighbours is None else neighbours.similarities[:, 0]),
+        correction=manifest.correction if stored is None else stored.correction,
+        dev=dev_record(calibrated, gold, None if stored is None else stored.nearest),
     ).write(folder)
     return {
         "export": asdict(export),
@@ -172,48 +174,51 @@ def make_model(
             "ece_before": expected_calibration_error(mixed, gold),
             "ece": expected_calibration_error(calibrated, gold),
         },
-        "entries": 0 if neighbours is None else len(recipe.stored(knowledge)),
+        "entries": 0 if stored is None else stored.entries,
+        "taken_over": asdict(TakenOver() if stored is None else stored.taken_over),
         "bytes": {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()},
     }
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A store that was built, the dev texts' neighbours in it, and how near a text must be to a corrected one.
+
+    What users added is among its `entries`, and not among the neighbours, by which its settings are chosen.
+    """
+
+    neighbours: Neighbours
+    correction: CorrectionInfo
+    entries: int
+    taken_over: TakenOver
+
+    @property
+    def nearest(self) -> NDArray[np.float32] | None:
+        """The dev texts' similarities to their nearest neighbours, unless there are none."""
+        nearest = self.neighbours.similarities[:, 0]
+        return nearest if np.isfinite(nearest).all() else None
 
 
 def _build_store(
     folder: Path,
     encoder: Model,
     task: Task,
-    fingerprint: str,
     knowledge: Knowledge,
     dev_keys: NDArray[np.float32],
     config: ModelConfig,
-) -> tuple[Neighbours, CorrectionInfo]:
-    """Fill the store with keys made by the exported encoder.
-
-    Returns the dev texts' neighbours in it, and how near a text must be to one that is corrected.
-    """
+    lessons: Callable[[], Lessons],
+) -> _Stored:
+    """Fill the store with keys made by the exported encoder, and take over what users taught."""
     keys, _logits = encoder.embed(knowledge.texts)
-    labels = [label if label >= 0 else None for label in knowledge.labels.tolist()]
+    carry = Carry(lessons(), knowledge, task)
+    kept, keys = knowledge.rows(carry.kept), keys[carry.kept]
+    labels = [label if label >= 0 else None for label in kept.labels.tolist()]
+    fingerprint = encoder.manifest.encoder.fingerprint
     with KnowledgeStore.create(folder, task.labels, keys.shape[1], fingerprint) as store:
-        ids = np.array(store.add(knowledge.texts, knowledge.stored_labels(), keys, knowledge.origins, labels))
+        ids = np.array(store.add(kept.texts, kept.stored_labels(), keys, kept.origins, labels), dtype=np.int64)
         some = np.linspace(0, len(ids) - 1, min(len(ids), _CHECKED_TEXTS)).astype(int)
         others = store.search(keys[some], 1, exclude_ids=ids[some])
         correction = CorrectionInfo(choose_correction(others.similarities[:, 0]))
-        return store.search(dev_keys, max(config.retrieval.k)), correction
-
-
-def _carry_over(carried: Path | None, folder: Path, encoder: Model, task: Task) -> None:
-    """Take over the entries that users added to the model that this one replaces."""
-    if carried is None or not (carried / "store.db").exists():
-        return
-    with KnowledgeStore.open(carried) as old:
-        if old.labels != task.labels:
-            return
-        added = list(old.entries("user"))
-    if not added:
-        return
-    keys, _logits = encoder.embed([entry.texts for entry in added])
-    with KnowledgeStore.open(folder) as store:
-        soft = np.stack([entry.soft_label for entry in added])
-        labels = [entry.label for entry in added]
-        store.add(
-            [entry.texts for entry in added], soft, keys, "user", labels, note="taken over from the model before"
-        )
+        neighbours = store.search(dev_keys, max(config.retrieval.k))
+        carry.repeat(folder, encoder)
+        return _Stored(neighbours, correction, len(store), carry.taken_over)

@@ -3,7 +3,7 @@
 import platform
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -18,6 +18,7 @@ from hundredth.extraction.soft_prompt import SoftPrompt
 from hundredth.files import fingerprint, read_json, write_text
 from hundredth.models import model_stamp
 from hundredth.pipeline.card import model_card
+from hundredth.pipeline.carry import TakenOver
 from hundredth.pipeline.config import RunConfig, make_config, save_config, words_in_use
 from hundredth.pipeline.extract import (
     make_annotator,
@@ -28,6 +29,7 @@ from hundredth.pipeline.extract import (
     write_task,
 )
 from hundredth.pipeline.knowledge import Knowledge
+from hundredth.pipeline.lessons import LEFT_BEHIND, held_lessons
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.reinforce import make_reinforcement, own_rewards
 from hundredth.pipeline.stages import Stage, read_record, refuse_strangers, run_stages
@@ -120,7 +122,8 @@ def transfer(config: RunConfig, root: Path, reporter: Reporter | None = None) ->
     data = load_task(config.task)
     _refuse_other_task(root, config, data)
     run = Run(root, config, reporter)
-    stages = _stages(run, data)
+    held = ExitStack()  # what must be held until the last stage is in its place
+    stages = _stages(run, data, held)
     refuse_strangers(root, stages)
     if read_record(root / "student") is None:
         # It is needed last: a wrong name must not come out after hours of the LLM's work.
@@ -133,13 +136,13 @@ def transfer(config: RunConfig, root: Path, reporter: Reporter | None = None) ->
     def announce(stage: Stage, fresh: bool) -> None:
         reporter.say(f"{stage.name}: {'already done' if fresh else 'working'}")
 
-    with threads(config.threads):
+    with threads(config.threads), held:
         run_stages(root, stages, announce)
     shutil.rmtree(root / _RL_CHECKPOINT, ignore_errors=True)
     return run
 
 
-def _stages(run: Run, data: TaskData) -> list[Stage]:
+def _stages(run: Run, data: TaskData, held: ExitStack) -> list[Stage]:
     config, root = run.config, run.root
     llm = [model_stamp(config.llm.name), config.llm.dtype]
     shared = {"llm": llm, "threads": config.threads}
@@ -178,8 +181,10 @@ def _stages(run: Run, data: TaskData) -> list[Stage]:
             run.recipe,
             provenance(config),
             folder,
-            carried=root / "model",
+            lessons=lambda: held.enter_context(held_lessons(root / "model")),
         )
+        for line in TakenOver(**metrics["taken_over"]).lines(root / "model" / LEFT_BEHIND):
+            run.reporter.say(f"  {line}")
         write_text(folder / "README.md", model_card(run.data, config, run.record("student")["metrics"], metrics))
         return metrics
 

@@ -62,12 +62,12 @@ def whiten_encoder(
         UserError: the base is no encoder or has fewer layers, there are too few sentences, or `out` is taken.
     """
     reporter, target = reporter or Silent(), Path(out).absolute()
+    if not 0 <= sif < 1:
+        raise UserError(f"sif is {sif}: give a share of the corpus, such as 1e-4, or 0 to weight all words alike")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{out} is not empty: choose another folder, or move it away")
     model = load_encoder(base, "base")
     set_pooling(model, "mean", f"base {base!r}")
-    if not 0 <= sif < 1:
-        raise UserError(f"sif is {sif}: give a share of the corpus, such as 1e-4, or 0 to weight all words alike")
     transformer, pooling = list(model)[:2]
     reading = [] if layers is None else first_layers(model, layers, f"base {base!r}")
     target.parent.mkdir(parents=True, exist_ok=True)

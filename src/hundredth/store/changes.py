@@ -37,6 +37,11 @@ class Change:
     undoes: int | None
     undone: bool
 
+    @property
+    def filled(self) -> bool:
+        """Whether it put in what the model was made with."""
+        return _filled(self.id, self.kind, self.by, self.note)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; ids as [first, last] of each run, as a change may have added thousands."""
         return {
@@ -60,9 +65,10 @@ def record(
     removed: Iterable[int],
     added: Sequence[int],
     undoes: int | None = None,
+    at: str | None = None,
 ) -> None:
-    """Write a change, with the entries `removed` as they still stand in the table."""
-    at = datetime.now(UTC).isoformat(timespec="seconds")
+    """Write a change, made now or `at` another time, with the entries `removed` as they stand in the table."""
+    at = at or datetime.now(UTC).isoformat(timespec="seconds")
     values = (kind, at, by, note, json.dumps(runs(added)), undoes)
     change = connection.execute(
         "INSERT INTO changes (kind, at, by, note, added, undoes) VALUES (?, ?, ?, ?, ?, ?)", values
@@ -101,12 +107,12 @@ def undo(connection: sqlite3.Connection, id: int, by: str, note: str) -> None:
         NotThereError: there is no such change.
         ConflictError: it is undone already, a later one touched its entries, it filled the store or added a label.
     """
-    row = connection.execute("SELECT kind, added FROM changes WHERE id = ?", (id,)).fetchone()
+    row = connection.execute("SELECT kind, added, by, note FROM changes WHERE id = ?", (id,)).fetchone()
     if row is None:
         raise NotThereError(f"no change has the id {id}: see the log for those there are")
     if id in _undone(connection):
         raise ConflictError(f"change {id} is undone already: to bring it back, undo the change that undid it")
-    if id == 1 and row[0] == "add" and _is_of_the_model(connection, row[1]):
+    if _filled(id, row[0], row[2], row[3]) and _is_of_the_model(connection, row[1]):
         raise ConflictError(
             "change 1 cannot be undone: it put in what the model was made with; delete entries instead"
         )
@@ -140,6 +146,11 @@ def runs(ids: Sequence[int]) -> list[list[int]]:
 
 def _ids(added: str) -> tuple[int, ...]:
     return tuple(id for first, last in json.loads(added) for id in range(first, last + 1))
+
+
+def _filled(id: int, kind: Kind, by: str, note: str) -> bool:
+    """Whether a change filled its store: the first, an adding by nobody, unless users made it all the same."""
+    return id == 1 and kind == "add" and not by and not note
 
 
 def _is_there(connection: sqlite3.Connection, id: int) -> bool:

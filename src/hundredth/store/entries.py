@@ -131,33 +131,17 @@ class EntryTable(Connection):
 
         The new entries' ids ascend in the order given.
         """
-        row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").fetchone()
-        first = (row[0] if row else 0) + 1
         gone = [id for id in sorted(set(ids)) if self._row(id) is not None]
-        new = list(range(first, first + len(entries)))
+        new = self._next_ids(len(entries))
         changes.record(self._connection, kind, by, note, gone, new)
-        self._connection.executemany("DELETE FROM entries WHERE id = ?", ((id,) for id in gone))
-        self._connection.executemany(
-            f"INSERT INTO entries ({ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                (
-                    id,
-                    json.dumps(entry.texts, ensure_ascii=False),
-                    entry.soft_label.astype(_FLOAT).tobytes(),
-                    entry.label,
-                    entry.origin,
-                    entry.created,
-                    entry.key.astype(_FLOAT).tobytes(),
-                )
-                for id, entry in zip(new, entries, strict=True)
-            ),
-        )
+        self._take_out(gone)
+        self._put_in(new, entries)
         return self._changed()
 
-    def add_label(self, name: str, by: str, note: str) -> Change:
+    def add_label(self, name: str, by: str, note: str, at: str | None = None) -> Change:
         """Put a label behind those there are; entries from before it give it 0. Logged as a change of no entry."""
         added = json.dumps([*self.labels[len(self.base_labels) :], name], ensure_ascii=False)
-        changes.record(self._connection, "add", by, note, [], [])
+        changes.record(self._connection, "add", by, note, [], [], at=at)
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_ADDED_LABELS, added))
         return self._changed()
 
@@ -214,6 +198,32 @@ class EntryTable(Connection):
         """Raise the generation by the change that was just recorded, and return the change."""
         self._connection.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'generation'")
         return changes.read_changes(self._connection, 1)[0]
+
+    def _next_ids(self, count: int) -> list[int]:
+        """Return the ids that so many new entries will have."""
+        row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").fetchone()
+        first = (row[0] if row else 0) + 1
+        return list(range(first, first + count))
+
+    def _take_out(self, ids: Sequence[int]) -> None:
+        self._connection.executemany("DELETE FROM entries WHERE id = ?", ((id,) for id in ids))
+
+    def _put_in(self, ids: Sequence[int], entries: Sequence[NewEntry]) -> None:
+        self._connection.executemany(
+            f"INSERT INTO entries ({ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                (
+                    id,
+                    json.dumps(entry.texts, ensure_ascii=False),
+                    entry.soft_label.astype(_FLOAT).tobytes(),
+                    entry.label,
+                    entry.origin,
+                    entry.created,
+                    entry.key.astype(_FLOAT).tobytes(),
+                )
+                for id, entry in zip(ids, entries, strict=True)
+            ),
+        )
 
     def _entries(self, where: str, values: tuple[int, ...], origin: Origin | None, limit: int) -> list[Entry]:
         where, given = (f"{where} AND origin = ?", (*values, origin)) if origin else (where, values)
