@@ -19,6 +19,7 @@ from hundredth.console import plain_errors
 from hundredth.encoder_commands import encoder
 from hundredth.errors import UserError
 from hundredth.knowledge_commands import knowledge
+from hundredth.knowledge_files import export, import_entries
 from hundredth.options import PATH, Command, Group, argument, engine_option, json_option, model_argument
 from hundredth.run_commands import evaluate, transfer
 from hundredth.service_commands import serve
@@ -122,5 +123,7 @@ def _texts(model: "Model", given: Sequence[str], file: Path | None) -> Iterator[
     return read_texts(sys.stdin, model.fields)
 
 
+knowledge.add_command(import_entries)
+knowledge.add_command(export)
 for command in (serve, transfer, predict, evaluate, encoder, knowledge):
     app.add_command(command)

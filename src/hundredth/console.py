@@ -144,7 +144,8 @@ def labelled_as_json(model: "Model", texts: Sequence[tuple[str, ...]], least: fl
         found = {
             "label": model.labels[best] if row[best] >= least else None,
             "probability": float(row[best]),
-            "probabilities": dict(zip(model.labels, row.tolist(), strict=True)),
+            # Another process may just have added a label.
+            "probabilities": dict(zip(model.labels[: len(row)], row.tolist(), strict=True)),
         }
         yield json.dumps(found, ensure_ascii=False)
 

@@ -6,6 +6,7 @@ What is heavy is imported inside the commands, as in `hundredth.cli`.
 import getpass
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hundredth.console import model_folder, one_line, plain_errors
-from hundredth.errors import UserError
+from hundredth.errors import UnknownLabelError, UserError
 from hundredth.options import PATH, Function, Group, argument, json_option, model_argument
 
 if TYPE_CHECKING:
@@ -27,9 +28,12 @@ _texts_argument = argument(
     "texts", "The text: one argument a field of the task.", metavar="TEXT...", nargs=-1, required=True
 )
 _label_option = click.option("--label", required=True, help="Its label, a name that the model knows.")
+_new_label_option = click.option(
+    "--new-label", is_flag=True, help="Add the label if the model does not know it; it is for good."
+)
 
 
-def _log_options(command: Function) -> Function:
+def log_options(command: Function) -> Function:
     """Declare who makes a change and why, and how the change is shown."""
     by = click.option("--by", help="Who does this, for the log; the name of your login by default.")
     note = click.option("--note", default="", show_default=False, help="Why, for the log.")
@@ -56,7 +60,7 @@ def list_entries(model: Path, search: tuple[str, ...], origin: str | None, limit
     hundredth knowledge list runs/tickets --origin user
     hundredth knowledge list runs/tickets --search "the machine ate my card" --limit 5
     """
-    with _opened(model) as loaded:
+    with opened(model) as loaded:
         if search and origin is not None:
             raise UserError(f"--search and --origin {origin} are both given: leave one out")
         found: list[tuple[Entry, float | None]]
@@ -70,28 +74,55 @@ def list_entries(model: Path, search: tuple[str, ...], origin: str | None, limit
             click.echo(_entry_as_json(loaded, entry, similarity) if as_json else _entry(loaded, entry, similarity))
 
 
+@knowledge.command("labels")
+@model_argument
+@_json_option
+def list_labels(model: Path, as_json: bool) -> None:
+    """Show the labels, how many entries each has, and whether it was taught to the model or added since.
+
+    \b
+    hundredth knowledge labels runs/tickets
+
+    An entry without a label of its own counts by its likeliest.
+    """
+    with opened(model) as loaded:
+        found = Counter(entry.shown_label for entry in loaded.store.entries())
+        taught = len(loaded.manifest.task.labels)
+        for index, label in enumerate(loaded.labels):
+            seen = {"label": label, "entries": found[index], "added": index >= taught}
+            line = f"{label}\t{found[index]}\t{'added' if index >= taught else 'taught'}"
+            click.echo(json.dumps(seen, ensure_ascii=False) if as_json else line)
+
+
 @knowledge.command()
 @model_argument
 @_texts_argument
 @_label_option
-@_log_options
-def add(model: Path, texts: tuple[str, ...], label: str, by: str | None, note: str, as_json: bool) -> None:
+@_new_label_option
+@log_options
+def add(
+    model: Path, texts: tuple[str, ...], label: str, new_label: bool, by: str | None, note: str, as_json: bool
+) -> None:
     """Add a text with its label; the next prediction knows of it.
 
     \b
     hundredth knowledge add runs/tickets "my card is stuck in the machine" --label card_swallowed
+    hundredth knowledge add runs/tickets "my card melted" --label card_damaged --new-label
     """
-    with _opened(model) as loaded:
-        loaded.store.add([texts], [label], by=_who(by), note=note)
-        click.echo(_shown(loaded.log(1)[0], as_json))
+    with opened(model) as loaded, new_labels_by("--new-label"):
+        loaded.store.add([texts], [label], new_labels=new_label, by=who(by), note=note)
+        click.echo(shown(loaded.log(1)[0], as_json))
 
 
 @knowledge.command()
 @model_argument
 @_texts_argument
 @_label_option
-@_log_options
-def correct(model: Path, texts: tuple[str, ...], label: str, by: str | None, note: str, as_json: bool) -> None:
+@_new_label_option
+@log_options
+def correct(
+    model: Path, texts: tuple[str, ...], label: str, new_label: bool, by: str | None, note: str, as_json: bool
+) -> None:
     """Say what the label of a text is: it holds at once for the text and for all nearly identical ones.
 
     \b
@@ -99,28 +130,29 @@ def correct(model: Path, texts: tuple[str, ...], label: str, by: str | None, not
 
     What the model's knowledge said otherwise about this very text is replaced.
     """
-    with _opened(model) as loaded:
-        click.echo(_shown(loaded.correct(texts, label, by=_who(by), note=note), as_json))
+    with opened(model) as loaded, new_labels_by("--new-label"):
+        change = loaded.correct(texts, label, new_label=new_label, by=who(by), note=note)
+        click.echo(shown(change, as_json))
 
 
 @knowledge.command()
 @model_argument
 @argument("ids", "Ids of entries, as `list` shows them.", metavar="ID...", type=int, nargs=-1, required=True)
-@_log_options
+@log_options
 def delete(model: Path, ids: tuple[int, ...], by: str | None, note: str, as_json: bool) -> None:
     """Delete entries. The log keeps them, so that this can be undone.
 
     \b
     hundredth knowledge delete runs/tickets 17 23
     """
-    with _opened(model) as loaded:
-        click.echo(_shown(loaded.forget(ids, by=_who(by), note=note), as_json))
+    with opened(model) as loaded:
+        click.echo(shown(loaded.forget(ids, by=who(by), note=note), as_json))
 
 
 @knowledge.command()
 @model_argument
 @argument("change", "Id of a change, as `log` shows it.", type=int)
-@_log_options
+@log_options
 def undo(model: Path, change: int, by: str | None, note: str, as_json: bool) -> None:
     """Take a change back: the entries that it touched are as they were before it. An undo can be undone.
 
@@ -128,8 +160,8 @@ def undo(model: Path, change: int, by: str | None, note: str, as_json: bool) -> 
     hundredth knowledge log runs/tickets
     hundredth knowledge undo runs/tickets 4
     """
-    with _opened(model) as loaded:
-        click.echo(_shown(loaded.undo(change, by=_who(by), note=note), as_json))
+    with opened(model) as loaded:
+        click.echo(shown(loaded.undo(change, by=who(by), note=note), as_json))
 
 
 @knowledge.command()
@@ -142,9 +174,9 @@ def log(model: Path, limit: int, as_json: bool) -> None:
     \b
     hundredth knowledge log runs/tickets --limit 5
     """
-    with _opened(model) as loaded:
+    with opened(model) as loaded:
         for change in loaded.log(limit):
-            click.echo(_shown(change, as_json))
+            click.echo(shown(change, as_json))
 
 
 @knowledge.command()
@@ -160,32 +192,45 @@ def tune(model: Path, file: Path, label_column: str, dry_run: bool, as_json: boo
     hundredth knowledge tune runs/tickets labelled.csv
 
     For a model to which much has been added: what was chosen before may give the new entries too little weight.
-    The texts should be like those that the model is used on, those that the new entries are about among them. A
-    model that is in use elsewhere has to be loaded again.
+    The texts should be like those that the model is used on, those that the new entries are about among them. Not
+    for a label of which there are only a few entries: see the docs. A model that is in use elsewhere has to be
+    loaded again.
     """
     with plain_errors():
+        from hundredth import load
         from hundredth.pipeline.tune import tune as tune_model
-        from hundredth.runtime import Manifest
         from hundredth.tasks import Task, Verbalisation, load_labelled
 
         folder = model_folder(model)
-        info = Manifest.read(folder).task
-        words = Verbalisation.default(info.fields, info.labels)
-        task = Task(info.name, info.fields, info.labels, words, label_column=label_column)
+        with load(folder, threads=1) as loaded:  # for the labels, of which some may have been added
+            name, fields, labels = loaded.manifest.task.name, loaded.fields, loaded.labels
+        words = Verbalisation.default(fields, labels)
+        task = Task(name, fields, labels, words, label_column=label_column)
         found = tune_model(folder, load_labelled(file, task), save=not dry_run)
         click.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
 
 
 @contextmanager
-def _opened(path: Path) -> "Iterator[Model]":
+def opened(path: Path, threads: int | None = 1) -> "Iterator[Model]":
+    """Load a model for the block, with plain errors; `threads` are all where it is None."""
     with plain_errors():
         from hundredth import load
 
-        with load(model_folder(path), threads=1) as loaded:
+        with load(model_folder(path), threads) as loaded:
             yield loaded
 
 
-def _who(by: str | None) -> str:
+@contextmanager
+def new_labels_by(option: str) -> Iterator[None]:
+    """Say of a label that the model does not know which option adds it."""
+    try:
+        yield
+    except UnknownLabelError as error:
+        raise UserError(f"{error}: {option} does that") from None
+
+
+def who(by: str | None) -> str:
+    """Return who makes a change: the name given, or that of the login."""
     if by is not None:
         return by
     try:
@@ -204,7 +249,8 @@ def _entry_as_json(model: "Model", entry: "Entry", similarity: float | None) -> 
         "id": entry.id,
         "texts": entry.texts,
         "label": _label(model, entry),
-        "probabilities": dict(zip(model.labels, entry.soft_label.tolist(), strict=True)),
+        # Another process may just have added a label.
+        "probabilities": dict(zip(model.labels[: len(entry.soft_label)], entry.soft_label.tolist(), strict=True)),
         "origin": entry.origin,
         "created": entry.created,
     }
@@ -217,7 +263,8 @@ def _label(model: "Model", entry: "Entry") -> str:
     return model.labels[entry.shown_label]
 
 
-def _shown(change: "Change", as_json: bool) -> str:
+def shown(change: "Change", as_json: bool) -> str:
+    """Return a change as a line."""
     if as_json:
         return json.dumps(change.to_dict(), ensure_ascii=False)
     what = f"undo {change.undoes}" if change.undoes is not None else change.kind

@@ -1,5 +1,6 @@
 """Running the command line in this process, and reading what it says."""
 
+import importlib.util
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -41,6 +42,19 @@ def refused(run: Run) -> Callable[..., str]:
         return lines[0].removeprefix("error: ")
 
     return invoke
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> Callable[..., Path]:
+    """Make the folder of a tiny model; the maker lies with the tests of the runtime."""
+    path = Path(__file__).parents[1] / "runtime" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("tiny_models_for_the_command_line", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    maker: Callable[..., Path] = module.ModelMaker(tmp_path)
+    return maker
 
 
 @pytest.fixture

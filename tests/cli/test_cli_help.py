@@ -13,7 +13,7 @@ from hundredth.options import Argument
 ORDER = {
     "": "serve transfer predict evaluate encoder knowledge",
     "encoder": "train whiten evaluate",
-    "knowledge": "list add correct delete undo log tune",
+    "knowledge": "list labels add correct delete undo log tune import export",
 }
 
 

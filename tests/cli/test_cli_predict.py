@@ -200,6 +200,19 @@ def test_predicting_needs_no_training_stack(model: Path, expected: list[tuple[st
     assert done.stdout.splitlines()[0] == lines_of(expected, TEXTS)[0]
 
 
+def test_files_of_knowledge_need_no_training_stack(model: Path, tmp_path: Path) -> None:
+    for suffix in (".jsonl", ".csv"):
+        file = tmp_path / f"all{suffix}"
+        written = python(BASE_INSTALL, "knowledge", "export", model, file)
+        assert (written.returncode, written.stderr) == (0, "")
+        read = python(BASE_INSTALL, "knowledge", "import", model, file)
+        assert (read.returncode, read.stderr) == (0, "")
+        assert read.stdout.startswith("0 entries added, ")
+    (tmp_path / "some.parquet").write_bytes(b"PAR1")
+    refused = python(BASE_INSTALL, "knowledge", "import", model, tmp_path / "some.parquet")
+    assert "pip install 'hundredth[train]'" in refused.stderr
+
+
 @pytest.mark.parametrize("engine", ["onnxruntime", pytest.param("openvino", marks=openvino), "auto"])
 def test_the_engine_that_is_named_runs_the_model(
     engine: Any, run: Any, model: Path, expected: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch

@@ -159,3 +159,20 @@ def test_the_command_reads_a_file_and_says_what_was_before_and_is_after(
     refused = CliRunner().invoke(app, command[:-2])
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "no column 'label'" in refused.stderr
+
+
+def test_the_command_knows_of_labels_that_were_added(
+    model: Path, ticket_rows: list[tuple[str, str]], write_table: Callable[..., Path], tmp_path: Path
+) -> None:
+    fees = [f"What is the fee of transfer {number}?" for number in range(6)]
+    file = write_table(tmp_path / "dev.csv", [*ticket_rows, *((f"{text} Hello!", "fee") for text in fees)])
+    command = ["knowledge", "tune", str(model), str(file), "--json"]
+    refused = CliRunner().invoke(app, command)
+    assert refused.exit_code == 2
+    assert "'fee'" in refused.stderr
+    with hundredth.load(model) as loaded:
+        loaded.store.add(fees, ["fee"] * len(fees), new_labels=True)
+    found = json.loads(CliRunner().invoke(app, command).stdout)
+    assert found["texts"] == len(ticket_rows) + len(fees)
+    with hundredth.load(model) as loaded:
+        assert loaded.predict([f"{fees[0]} Hello!"]) == ["fee"]

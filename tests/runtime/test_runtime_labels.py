@@ -8,6 +8,7 @@ import pytest
 from hundredth.errors import UnknownLabelError, UserError
 from hundredth.files import read_json, write_json
 from hundredth.runtime import RetrievalInfo, load
+from hundredth.runtime.knowledge import Given
 from hundredth.store import KnowledgeStore, calibrate, mix, neighbour_distribution, neighbour_weights, softmax
 
 TEXT = "where is the money"
@@ -120,3 +121,113 @@ def test_batches_around_an_addition_are_as_wide_as_the_widest(make_model, monkey
 
         monkeypatch.setattr(model, "_mixed", adding)
         assert model.predict_proba(["my card", "money", "my parcel"]).shape == (3, 4)
+
+
+def test_labels_may_be_added_with_the_texts_that_have_them(make_model):
+    with load(make_model()) as model:
+        model.store.add(
+            ["where is the refund", "money"], ["complaint", "refund"], new_labels=True, by="Ada", note="n"
+        )
+        model.correct(TEXT, "praise", new_label=True)
+        model.correct(TEXT, "praise", new_label=True)
+        assert model.labels[3:] == ("complaint", "praise")
+        assert model.predict([TEXT]) == ["praise"]
+        log = [(one.kind, one.by, one.note) for one in model.log()[::-1][1:4]]
+        assert log == [
+            ("add", "Ada", "new label 'complaint': n"),
+            ("add", "Ada", "n"),
+            ("add", "", "new label 'praise'"),
+        ]
+
+
+@pytest.mark.parametrize("name", ["", " ", " fee", "fee ", "a  fee", "a\tfee", "fee\u202e", None, 7])
+def test_what_is_no_name_for_a_label_is_refused(make_model, name):
+    with load(make_model()) as model:
+        for add in (
+            lambda: model.add_label(name),
+            lambda: model.correct(TEXT, name, new_label=True),
+            lambda: model.store.add([TEXT, TEXT], ["fee", name], new_labels=True),
+        ):
+            with pytest.raises(UserError, match=r"a label needs a name|a new label cannot be named|has no label"):
+                add()
+        assert (model.labels[3:], len(model.log())) == ((), 1)
+
+
+def test_no_label_is_left_of_texts_that_are_refused(make_model):
+    """Silent otherwise: a label cannot be removed, and a request that fails would add it all the same."""
+    with load(make_model()) as model:
+        for add in (
+            lambda: model.correct(" ", "fee", new_label=True),
+            lambda: model.store.add(["card", ""], ["fee", "fee"], new_labels=True),
+            lambda: model.store.add(["card"], ["fee", "fee"], new_labels=True),
+            lambda: model.store.put([Given(("card",), "fee", {"fee": 0.5})], new_labels=True),
+            lambda: model.store.put([Given(("card",), "fee", None, "web")], new_labels=True),
+            lambda: model.store.add(["card", "money"], ["fee", "costs"]),
+        ):
+            with pytest.raises(UserError):
+                add()
+        assert (model.labels[3:], len(model.log())) == ((), 1)
+
+
+def test_what_somebody_else_adds_at_the_same_time_is_no_conflict(make_model, monkeypatch):
+    folder = make_model()
+    with load(folder) as one, load(folder) as other:
+        encode = one.store._encoder.encode
+
+        def quicker(rows):
+            other.add_label("fee")
+            return encode(rows)
+
+        monkeypatch.setattr(one._encoder, "encode", quicker)
+        one.correct(TEXT, "fee", new_label=True)
+        assert one.labels[3:] == ("fee",)
+        # Each knows of a label that the other has added, also when that is the first thing it is asked about.
+        other.add_label("costs")
+        monkeypatch.setattr(one._encoder, "encode", encode)
+        one.correct(TEXT, "costs")
+        assert other.predict([TEXT]) == ["costs"]
+
+
+def test_an_unknown_label_is_told_with_some_of_many(make_model):
+    labels = tuple(f"label_{number}" for number in range(30))
+    with load(make_model(labels=labels)) as model, pytest.raises(UnknownLabelError) as refused:
+        model.correct(TEXT, "fee")
+    assert "label_19 and 10 more; a new one is added first" in str(refused.value)
+    assert "label_20" not in str(refused.value)
+
+
+def test_entries_are_put_in_as_they_are_said_to_be(make_model):
+    given = [
+        Given(("my card",), None, {"refund": 0.25, "fee": 0.75}, "generated"),
+        Given(("my card ate",), "refund"),
+        Given(("the parcel",), "delivery", {"delivery": 0.5, "refund": 0.5}, "gold"),
+    ]
+    done = []
+    with load(make_model()) as model:
+        with pytest.raises(UnknownLabelError, match="'fee'"):
+            model.store.put(given)
+        ids = model.store.put(given, new_labels=True, progress=done.append)
+        entries = [model.store.get(id) for id in ids]
+        assert [entry.soft_label.tolist() for entry in entries] == [
+            [0, 0.25, 0, 0.75],
+            [0, 1, 0, 0],
+            [0, 0.5, 0.5, 0],
+        ]
+        assert [(entry.label, entry.origin) for entry in entries] == [(None, "generated"), (1, "user"), (2, "gold")]
+        assert [one.shown_label for one in given] == [model.labels[entry.shown_label] for entry in entries]
+        keys, _ = model.embed([entry.texts for entry in entries])
+        assert [model.store.search(entry.texts)[0].entry.id for entry in entries] == ids
+        assert (sum(done), keys.shape) == (3, (3, 8))
+        assert model.log(1)[0].added == tuple(ids)
+        assert model.store.put([]) == []
+
+
+def test_the_progress_of_many_texts_is_told_in_parts(make_model, monkeypatch):
+    monkeypatch.setattr("hundredth.runtime.knowledge._AT_ONCE", 2)
+    words = ["card", "swallowed", "machine", "ate", "money"]
+    done = []
+    with load(make_model()) as model:
+        ids = model.store.put([Given((word,), "refund") for word in words], progress=done.append)
+        assert done == [2, 2, 1]
+        for id, word in zip(ids, words, strict=True):
+            assert [hit.entry.id for hit in model.store.search(word, 2) if hit.similarity > 0.9999] == [id]

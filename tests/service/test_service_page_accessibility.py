@@ -27,6 +27,8 @@ def states(one: Any) -> Iterator[str]:
     panel.get_by_label("The right label").select_option("refund")
     panel.get_by_role("button", name="Save").click()
     panel.locator(".notice").wait_for()
+    panel.get_by_label("The right label").select_option("a new label…")
+    yield "a correction, and a new label is being named"
     panel = one.ask("parcel")
     panel.get_by_label("Answer only above, in percent").fill("99")
     panel.locator("textarea").fill(f"{TEXT} again")
@@ -35,6 +37,7 @@ def states(one: Any) -> Iterator[str]:
     one.page.keyboard.press("Escape")
     panel = one.tab("Knowledge")
     panel.get_by_text("Add texts").click()
+    panel.get_by_label("Their label").select_option("a new label…")
     panel.get_by_text("Changes").click()
     panel.get_by_text("Soft label").first.click()
     panel.get_by_role("button", name="Delete entry").last.click()

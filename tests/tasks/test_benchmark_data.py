@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hundredth.tables import read_jsonl, read_tsv
 from hundredth.tasks import BENCHMARKS, TaskConfig, cap, counts_per_label, load_task, read_benchmark
-from hundredth.tasks.tables import read_jsonl, read_tsv
 
 # Rows of the training pool and the test split, and the rows without text among them. Tasks without an official
 # split: all rows, and the fifth of each class that is the test.

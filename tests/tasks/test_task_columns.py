@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hundredth.errors import UserError
+from hundredth.tables import Table
 from hundredth.tasks.columns import choose_columns
-from hundredth.tasks.tables import Table
 
 
 def table(**columns: Sequence[object]) -> Table:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hundredth.errors import MissingExtraError, UserError
-from hundredth.tasks.tables import read_csv, read_lines, read_table, read_tsv
+from hundredth.tables import read_csv, read_lines, read_table, read_tsv
 
 
 def write(path: Path, content: str | bytes) -> Path:

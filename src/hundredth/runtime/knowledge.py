@@ -1,14 +1,21 @@
 """The knowledge of a loaded model, edited by text and label; the next prediction knows of it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hundredth.errors import UnknownLabelError, UserError
+from hundredth.errors import ConflictError, UnknownLabelError, UserError
 from hundredth.runtime.encoder import Encoder
 from hundredth.runtime.texts import Text, as_fields
-from hundredth.store import Change, Entry, Filter, KnowledgeStore, Origin, Page
+from hundredth.store import ORIGINS, Change, Entry, Filter, KnowledgeStore, Origin, Page
+
+_AT_ONCE = 1024  # texts encoded between two reports of the progress
+_NAMED = 20  # labels that an error lists
+_ROUNDING = 1e-3  # by which a soft label may miss the sum of 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +24,47 @@ class Hit:
 
     entry: Entry
     similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An entry to be: texts in the order of the fields, with the name of a gold label, a soft label, or both.
+
+    `soft_label` has probabilities by name, which sum to 1; without it the gold label has all.
+
+    Raises:
+        UserError: it has no label at all, the soft label is none, or the origin is unknown.
+    """
+
+    texts: tuple[str, ...]
+    label: str | None
+    soft_label: Mapping[str, float] | None = None
+    origin: Origin = "user"
+
+    def __post_init__(self) -> None:
+        if self.label is None and self.soft_label is None:
+            raise UserError(f"the text {reprlib.repr(self.texts)} has no label")
+        chances = self.probabilities.values()
+        if not (all(chance >= 0 for chance in chances) and abs(sum(chances) - 1) <= _ROUNDING):
+            shown = reprlib.repr(self.soft_label)
+            raise UserError(f"a soft label is {shown}: give probabilities by label that sum to 1")
+        if self.origin not in ORIGINS:
+            raise UserError(f"unknown origin {self.origin!r}: use one of {', '.join(ORIGINS)}")
+
+    @property
+    def probabilities(self) -> Mapping[str, float]:
+        """The soft label, also where only the gold label was given."""
+        return ({} if self.label is None else {self.label: 1.0}) if self.soft_label is None else self.soft_label
+
+    @property
+    def shown_label(self) -> str:
+        """The gold label, or where there is none the likeliest one."""
+        return max(self.probabilities, key=self.probabilities.__getitem__) if self.label is None else self.label
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels that it takes to store it."""
+        return [*([] if self.label is None else [self.label]), *self.probabilities]
 
 
 class ModelStore:
@@ -30,30 +78,79 @@ class ModelStore:
         self._encoder = encoder
         self._fields = tuple(fields)
 
-    def add(self, texts: Sequence[Text], labels: Sequence[str], *, by: str = "", note: str = "") -> list[int]:
-        """Add texts with their labels (names that the model knows) and return the ids of the new entries."""
+    def add(
+        self,
+        texts: Sequence[Text],
+        labels: Sequence[str],
+        *,
+        new_labels: bool = False,
+        by: str = "",
+        note: str = "",
+    ) -> list[int]:
+        """Add texts with their labels and return the ids of the new entries.
+
+        Labels are names that the model knows; with `new_labels` those that it does not know are added first.
+        """
         rows = as_fields(texts, self._fields)
         if isinstance(labels, str) or len(labels) != len(rows):
             raise UserError(f"{len(rows)} texts need a list of as many labels, not {labels!r}")
-        indices = [self._index(label) for label in labels]
+        given = [Given(row, label) for row, label in zip(rows, labels, strict=True)]
+        return self.put(given, new_labels=new_labels, by=by, note=note)
+
+    def put(
+        self,
+        entries: Sequence[Given],
+        *,
+        new_labels: bool = False,
+        by: str = "",
+        note: str = "",
+        progress: Callable[[int], object] | None = None,
+    ) -> list[int]:
+        """Add entries of any origin as one change, and return their ids.
+
+        `progress` is told from time to time how many more of the texts have been encoded, which takes the longest.
+        """
+        rows = as_fields([one.texts for one in entries], self._fields)
+        names = list(dict.fromkeys(name for one in entries for name in one.labels))
+        self._check_labels(names, new_labels)
         if not rows:
             return []
-        embeddings, _ = self._encoder.encode(rows)
-        soft_labels = np.eye(len(self._store.labels))[indices]
-        return self._store.add(rows, soft_labels, embeddings, "user", indices, by, note)
+        parts: list[NDArray[np.float32]] = []
+        for start in range(0, len(rows), _AT_ONCE):
+            parts.append(self._encoder.encode(rows[start : start + _AT_ONCE])[0])
+            if progress is not None:
+                progress(len(parts[-1]))
+        # Only now: a label is for good, and a text that cannot be encoded is refused.
+        self._add_labels(names, by, note)
+        indices = {name: self._index(name) for name in names}
+        soft_labels = np.zeros((len(rows), len(self._store.labels)))
+        for row, one in zip(soft_labels, entries, strict=True):
+            for name, probability in one.probabilities.items():
+                row[indices[name]] = probability
+        labels = [None if one.label is None else indices[one.label] for one in entries]
+        origins = [one.origin for one in entries]
+        return self._store.add(rows, soft_labels, np.concatenate(parts), origins, labels, by, note)
 
-    def correct(self, text: Text, label: str, *, by: str = "", note: str = "") -> Change:
+    def correct(self, text: Text, label: str, *, new_label: bool = False, by: str = "", note: str = "") -> Change:
         """Say what the label of a text is: from now on it is that of all nearly identical texts too.
 
-        What the store said otherwise about this very text is replaced.
+        What the store said otherwise about this very text is replaced. With `new_label` a label that the model does
+        not know is added first.
         """
         [row] = as_fields([text], self._fields)
-        index = self._index(label)
+        self._check_labels([label], new_label)
         embeddings, _ = self._encoder.encode([row])
-        return self._store.correct(row, index, embeddings[0], by, note)
+        self._add_labels([label], by, note)
+        return self._store.correct(row, self._index(label), embeddings[0], by, note)
 
     def add_label(self, label: str, *, by: str = "", note: str = "") -> Change:
-        """Add a label that the model was not taught; texts can be added with it from now on."""
+        """Add a label that the model was not taught; texts can be added with it from now on.
+
+        Raises:
+            UserError: it is no name: empty, with other whitespace than single spaces inside, or not printable.
+            ConflictError: there is such a label.
+        """
+        check_label_name(label)
         return self._store.add_label(label, by, note)
 
     def delete(self, ids: Iterable[int], *, by: str = "", note: str = "") -> int:
@@ -118,9 +215,43 @@ class ModelStore:
 
     def _index(self, label: str) -> int:
         if label not in self._store.labels:
-            known = ", ".join(self._store.labels)
-            raise UnknownLabelError(f"unknown label {label!r}: this model knows {known}; a new one is added first")
+            with self._store.unchanging():  # which also tells of labels that another process has added
+                known = self._store.labels
+            if label not in known:
+                raise unknown_label(label, known)
         return self._store.labels.index(label)
+
+    def _check_labels(self, names: Iterable[str], new_labels: bool) -> None:
+        for name in names:
+            if not new_labels:
+                self._index(name)
+            elif name not in self._store.labels:
+                check_label_name(name)
+
+    def _add_labels(self, names: Iterable[str], by: str, note: str) -> None:
+        """Add those that there are not yet."""
+        for name in names:
+            if name not in self._store.labels:
+                with suppress(ConflictError):  # somebody else has just added it
+                    self._store.add_label(name, by, note)
+
+
+def check_label_name(name: str) -> None:
+    """Refuse what is no name for a new label: it is shown in lists and tables, and has to be typed again."""
+    if not isinstance(name, str) or not name.strip():
+        raise UserError(f"a label needs a name, not {name!r}")
+    if name != " ".join(name.split()) or not name.isprintable():
+        raise UserError(
+            f"a new label cannot be named {name!r}: use printable characters and single spaces between words"
+        )
+
+
+def unknown_label(label: str, known: Sequence[str]) -> UnknownLabelError:
+    """Return the error for a label that is none of those `known`."""
+    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    return UnknownLabelError(
+        f"unknown label {label!r}: this model knows {', '.join(known[:_NAMED])}{more}; a new one is added first"
+    )
 
 
 def hits(entries: Sequence[Entry], similarities: Iterable[float]) -> list[Hit]:

@@ -201,14 +201,15 @@ class Model:
             similarity = np.where(np.isfinite(nearest), nearest, np.nan)
         return Nearness(similarity, quantile_of(self.manifest.dev, similarity))
 
-    def correct(self, text: Text, label: str, *, by: str = "", note: str = "") -> Change:
+    def correct(self, text: Text, label: str, *, new_label: bool = False, by: str = "", note: str = "") -> Change:
         """Say what the label of a text is; it holds at once for the text and all nearly identical ones.
 
         Whatever the weight of the store: a user's entry with a cosine of at least `manifest.correction.similarity`
         decides, the nearest of them, and of equally near ones the newest. What the store said otherwise about
-        this very text is replaced. `by` and `note`, who and why, go into the log.
+        this very text is replaced. With `new_label` a label that the model does not know is added first. `by` and
+        `note`, who and why, go into the log.
         """
-        return self.store.correct(text, label, by=by, note=note)
+        return self.store.correct(text, label, new_label=new_label, by=by, note=note)
 
     def add_label(self, label: str, *, by: str = "", note: str = "") -> Change:
         """Add a label that the model was not taught; it is predicted as soon as entries have it.
@@ -252,9 +253,7 @@ class Model:
         if len(parts) == 1:
             return parts[0]
         probabilities, similarity = zip(*parts, strict=True)
-        width = max(part.shape[1] for part in probabilities)  # a label may have been added between two parts
-        padded = [np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in probabilities]
-        return np.concatenate(padded), np.concatenate(similarity)
+        return stacked(probabilities), np.concatenate(similarity)
 
     def _mixed(self, embeddings: Matrix, logits: Matrix, nearest: bool) -> tuple[Doubles, Doubles]:
         settings = self.manifest.retrieval
@@ -273,3 +272,9 @@ class Model:
             if user is not None:
                 mixed = decide(mixed, user.soft_labels[:, 0])
         return calibrate(mixed, self.manifest.calibration.temperature), similarity
+
+
+def stacked(parts: Sequence[Doubles]) -> Doubles:
+    """Return the rows of several predictions (N, C): labels that were added between them have 0 in the earlier."""
+    width = max(part.shape[1] for part in parts)
+    return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts])

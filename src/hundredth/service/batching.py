@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from hundredth.runtime import Answers, Nearness
+from hundredth.runtime.model import stacked
 from hundredth.service.errors import too_many
 from hundredth.service.metrics import Metrics
 from hundredth.service.models import Models, Served
@@ -139,7 +140,7 @@ def _joined(parts: list[Answers]) -> Answers:
     if len(parts) == 1:
         return parts[0]
     return Answers(
-        np.concatenate([part.probabilities for part in parts]),
+        stacked([part.probabilities for part in parts]),
         Nearness(
             np.concatenate([part.nearness.similarity for part in parts]),
             np.concatenate([part.nearness.quantile for part in parts]),

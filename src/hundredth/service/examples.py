@@ -6,6 +6,7 @@ from pydantic import ConfigDict
 
 TEXT = "my card was swallowed"
 LABEL = "card_swallowed"
+NEW_LABEL = "card_damaged"
 PROBABILITIES = {"card_swallowed": 0.91, "refund": 0.06, "lost_phone": 0.03}
 ENTRY = {
     "id": 17,

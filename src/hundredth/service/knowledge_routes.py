@@ -1,11 +1,13 @@
 """Looking at the knowledge and changing it."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
+from hundredth.errors import UnknownLabelError
 from hundredth.runtime import ModelStore
 from hundredth.service.bodies import guarded
 from hundredth.service.errors import ApiError
@@ -17,6 +19,7 @@ from hundredth.service.response_models import Added, Changed, EntryPage, EntrySh
 from hundredth.service.service import Service, name_of
 from hundredth.store import Entry
 
+T = TypeVar("T")
 _MOST_SHOWN = 1000
 _Id = Annotated[int, Path(ge=1, le=LARGEST_ID, description="Id of an entry.", examples=[17])]
 _Limit = Annotated[int, Query(ge=1, le=_MOST_SHOWN, description="How many at most.", examples=[50])]
@@ -84,12 +87,13 @@ def writing_routes(service: Service) -> APIRouter:
         openapi_extra=SECURED,
     )
     async def add(request: Request, asked: AddRequest) -> Response:
-        """Add texts with their labels; the next prediction knows of them."""
+        """Add texts with their labels, new ones where that is said; the next prediction knows of them."""
         with service.models.using() as served:
             store, by = _writable(served), name_of(request)
             rows = service.rows(request, served.model, asked.texts)
-            work = partial(store.add, rows, asked.labels, by=by, note=asked.note)
-            return reply({"ids": await service.run(request, served, work)}, 201)
+            work = partial(store.add, rows, asked.labels, new_labels=asked.new_labels, by=by, note=asked.note)
+            ids = await service.run(request, served, partial(_hinting, work, "new_labels"))
+            return reply({"ids": ids}, 201)
 
     @writes.post(
         "/v1/knowledge/correct",
@@ -101,8 +105,9 @@ def writing_routes(service: Service) -> APIRouter:
         with service.models.using() as served:
             store, by = _writable(served), name_of(request)
             [row] = service.rows(request, served.model, [asked.text])
-            work = partial(store.correct, row, asked.label, by=by, note=asked.note)
-            return reply({"change": (await service.run(request, served, work)).to_dict()})
+            work = partial(store.correct, row, asked.label, new_label=asked.new_label, by=by, note=asked.note)
+            change = await service.run(request, served, partial(_hinting, work, "new_label"))
+            return reply({"change": change.to_dict()})
 
     @writes.delete(
         "/v1/knowledge/{id}",
@@ -142,8 +147,17 @@ def _writable(served: Served) -> ModelStore:
     return store
 
 
+def _hinting(work: Callable[[], T], setting: str) -> T:
+    """Do it; where it fails for a label that the model does not know, say what would add it."""
+    try:
+        return work()
+    except UnknownLabelError as error:
+        raise UnknownLabelError(f'{error}: send "{setting}": true') from None
+
+
 def _shown(served: Served, entry: Entry) -> dict[str, Any]:
-    labels, soft = served.model.labels, entry.soft_label.tolist()
+    soft = entry.soft_label.tolist()
+    labels = served.model.labels[: len(soft)]  # one may have been added since the entry was read
     best = int(entry.soft_label.argmax())
     return {
         "id": entry.id,

@@ -51,7 +51,8 @@ def predict_routes(service: Service) -> APIRouter:
                 {
                     "task": manifest.task.name,
                     "fields": manifest.task.fields,
-                    "labels": manifest.task.labels,
+                    "labels": served.model.labels,
+                    "added_labels": served.model.labels[len(manifest.task.labels) :],
                     "encoder": asdict(manifest.encoder),
                     "retrieval": asdict(manifest.retrieval),
                     "calibration": {**asdict(manifest.calibration), **errors},
@@ -74,6 +75,7 @@ def predict_routes(service: Service) -> APIRouter:
 
 
 def _predictions(labels: tuple[str, ...], found: Answers, least: float) -> list[dict[str, Any]]:
+    """Return the predictions as they are told, without the labels that were added after they had been made."""
     near = zip(found.nearness.similarity.tolist(), found.nearness.quantile.tolist(), strict=True)
     predictions = []
     for row, (similarity, quantile) in zip(found.probabilities.tolist(), near, strict=True):
@@ -82,7 +84,7 @@ def _predictions(labels: tuple[str, ...], found: Answers, least: float) -> list[
             {
                 "label": labels[row.index(highest)] if highest >= least else None,
                 "probability": highest,
-                "probabilities": dict(zip(labels, row, strict=True)),
+                "probabilities": dict(zip(labels[: len(row)], row, strict=True)),
                 "similarity": None if math.isnan(similarity) else similarity,
                 "quantile": None if math.isnan(quantile) else quantile,
             }

@@ -1,16 +1,17 @@
 """What comes in: checked before anything is done with it."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, SkipValidation, model_validator
 
-from hundredth.service.examples import LABEL, TEXT, shown
+from hundredth.service.examples import LABEL, NEW_LABEL, TEXT, shown
 
 # Its form depends on the model's fields: the runtime checks it, and says what is wrong with which text.
 Text = SkipValidation[str | list[str] | dict[str, str]]
 LARGEST_ID = 2**63 - 1  # of SQLite
 _LONGEST_NOTE = 2000  # characters
 _MOST_HITS = 100
+_Label = Annotated[str, Field(max_length=500)]
 
 
 class PredictRequest(BaseModel):
@@ -56,22 +57,30 @@ class SearchRequest(BaseModel):
 
 
 class AddRequest(BaseModel):
-    """Texts with a label each, and why they are added."""
+    """Texts with a label each, and why they are added; labels may be new to the model if `new_labels` says so."""
 
-    model_config = shown({"texts": ["my card is stuck"], "labels": [LABEL], "note": "ticket 17"})
+    model_config = shown(
+        {"texts": ["my card is stuck"], "labels": [LABEL], "note": "ticket 17"},
+        {"texts": ["my card melted", "the card broke in two"], "labels": [NEW_LABEL] * 2, "new_labels": True},
+    )
 
     texts: list[Text] = Field(min_length=1)
-    labels: list[str] = Field(min_length=1)
+    labels: list[_Label] = Field(min_length=1)
+    new_labels: bool = Field(False, description="Add the labels that the model does not know; they are for good.")
     note: str = Field("", max_length=_LONGEST_NOTE)
 
 
 class CorrectRequest(BaseModel):
-    """A text, what its label is, and why."""
+    """A text, what its label is, and why; the label may be new to the model if `new_label` says so."""
 
-    model_config = shown({"text": "the machine ate my card", "label": LABEL, "note": "ticket 17"})
+    model_config = shown(
+        {"text": "the machine ate my card", "label": LABEL, "note": "ticket 17"},
+        {"text": "my card melted", "label": NEW_LABEL, "new_label": True},
+    )
 
     text: Text
-    label: str
+    label: _Label
+    new_label: bool = Field(False, description="Add the label if the model does not know it; it is for good.")
     note: str = Field("", max_length=_LONGEST_NOTE)
 
 

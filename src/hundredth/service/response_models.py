@@ -190,6 +190,7 @@ class ModelShown(BaseModel):
             "task": "tickets",
             "fields": ["text"],
             "labels": list(PROBABILITIES),
+            "added_labels": [],
             "encoder": {"file": "encoder.onnx", "dimension": 128, "max_length": 128, "precision": "int8"},
             "retrieval": {"k": 32, "temperature": 0.2, "weight": 0.3},
             "calibration": {"temperature": 1.3, "ece_before": 0.11, "ece": 0.1},
@@ -211,6 +212,7 @@ class ModelShown(BaseModel):
     task: str
     fields: list[str]
     labels: list[str]
+    added_labels: list[str] = Field(description="Those of `labels` that were added after training: the last ones.")
     encoder: dict[str, Any]
     retrieval: dict[str, Any]
     calibration: dict[str, Any]

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hundredth.errors import UserError
+from hundredth.tables import listed
 from hundredth.tasks import glue, senteval, superglue
 from hundredth.tasks.glue import Labelled, Splits
 from hundredth.tasks.schema import Example
 from hundredth.tasks.splits import stratified_split
-from hundredth.tasks.tables import listed
 
 TEST_FRACTION = 0.2
 TEST_SEED = 0

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hundredth.errors import UserError
-from hundredth.tasks.tables import Table, listed
+from hundredth.tables import Table, listed
 
 LABEL_NAMES = ("label", "labels", "intent", "class", "category", "target", "y", "sentiment", "topic")
 TEXT_PAIRS = (

@@ -6,8 +6,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from hundredth.errors import UserError
+from hundredth.tables import listed
 from hundredth.tasks.metrics import MetricName
-from hundredth.tasks.tables import listed
 from hundredth.tasks.verbalisation import Verbalisation
 
 

@@ -5,7 +5,7 @@ GLUE withholds the labels of its test files, so the dev file serves as the test 
 
 from pathlib import Path
 
-from hundredth.tasks.tables import Table, read_tsv
+from hundredth.tables import Table, read_tsv
 
 Labelled = tuple[tuple[str, ...], str]
 Splits = tuple[list[Labelled], list[Labelled]]

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from hundredth.errors import UserError
+from hundredth.tables import Table, check_file, listed, read_lines, read_table
 from hundredth.tasks.benchmarks import find_benchmark, read_benchmark
 from hundredth.tasks.columns import choose_columns
 from hundredth.tasks.config import TaskConfig, verbalise
 from hundredth.tasks.rows import Row, key_of, label_order, read_label_rows, read_text_rows
 from hundredth.tasks.schema import Example, Task, TaskData, counts_per_label
 from hundredth.tasks.splits import cap, draw_per_class, stratified_split
-from hundredth.tasks.tables import Table, check_file, listed, read_lines, read_table
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from hundredth.errors import UserError
+from hundredth.tables import Table, listed
 from hundredth.tasks.columns import is_missing
-from hundredth.tasks.tables import Table, listed
 
 Row = tuple[tuple[str, ...], str]
 

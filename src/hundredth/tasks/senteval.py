@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from hundredth.errors import UserError
+from hundredth.tables import read_lines, read_tsv
 from hundredth.tasks.glue import Labelled, Splits, labelled, read_mrpc_tables
-from hundredth.tasks.tables import read_lines, read_tsv
 
 # The words for TREC's fine labels are their definitions (Li and Roth 2002), shortened.
 TREC_COARSE = {

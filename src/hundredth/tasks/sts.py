@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hundredth.errors import UserError
-from hundredth.tasks.tables import read_lines, read_tsv
+from hundredth.tables import read_lines, read_tsv
 
 STS_TASKS = ("sts12", "sts13", "sts14", "sts15", "sts16", "stsb", "sickr")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hundredth.errors import UserError
+from hundredth.tables import read_jsonl
 from hundredth.tasks.glue import Labelled, Splits, labelled
-from hundredth.tasks.tables import read_jsonl
 
 _COPA_QUESTIONS = {"cause": "What was the cause?", "effect": "What happened as a result?"}
 

@@ -17,10 +17,10 @@ from sklearn.metrics import f1_score
 from hundredth.errors import UserError
 from hundredth.evaluation.encoders.embeddings import Embed, Floats
 from hundredth.evaluation.encoders.regression import Labels, cross_validate, fit_and_choose
+from hundredth.tables import read_tsv
 from hundredth.tasks.benchmarks import BENCHMARKS
 from hundredth.tasks.glue import Labelled, labelled
 from hundredth.tasks.sts import senteval_folder
-from hundredth.tasks.tables import read_tsv
 
 TRANSFER_TASKS = ("mr", "cr", "subj", "mpqa", "sst2", "trec", "mrpc")
 

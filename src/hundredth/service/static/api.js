@@ -78,8 +78,10 @@ export const model = (signal) => call("GET", "v1/model", { signal });
 export const explain = (text, signal) => post("v1/explain", { text }, signal);
 export const entry = (id, signal) => call("GET", `v1/knowledge/${encodeURIComponent(id)}`, { signal });
 export const search = (text, k, signal) => post("v1/knowledge/search", { text, k }, signal);
-export const add = (texts, labels, note) => post("v1/knowledge", { texts, labels, note });
-export const correct = (text, label, note) => post("v1/knowledge/correct", { text, label, note });
+export const add = (texts, labels, note, mayBeNew) =>
+  post("v1/knowledge", { texts, labels, note, new_labels: mayBeNew });
+export const correct = (text, label, note, mayBeNew) =>
+  post("v1/knowledge/correct", { text, label, note, new_label: mayBeNew });
 export const remove = (id) => call("DELETE", `v1/knowledge/${encodeURIComponent(id)}`);
 export const undo = (change) => post("v1/knowledge/undo", { change });
 export const log = (limit, signal) => call("GET", `v1/knowledge/log?limit=${limit}`, { signal });

@@ -5,6 +5,7 @@ import { alarm, attempt } from "./access.js";
 import { answerView, verdict } from "./answer.js";
 import { correctView } from "./correct.js";
 import { action, announce, h, labelled, newest, textInputs } from "./dom.js";
+import { learn } from "./labels.js";
 import { whyView } from "./why.js";
 import { nearness } from "./words.js";
 
@@ -53,6 +54,7 @@ export function askView(model) {
   const place = h("div");
   const explain = async (asked) => {
     const explanation = await latest((signal) => api.explain(asked, signal));
+    learn(model, Object.keys(explanation.probabilities));
     shown = { ...answerView(explanation, threshold, model), explanation };
     place.replaceChildren(shown.node);
     why.replaceChildren(whyView(explanation, model));

@@ -3,7 +3,8 @@
 import * as api from "./api.js";
 import { attempt, gate, mayWrite } from "./access.js";
 import { topAndRest } from "./answer.js";
-import { action, fieldName, h, labelled, newest, noteInput, select, textInputs, whileBusy } from "./dom.js";
+import { action, fieldName, h, labelled, newest, noteInput, textInputs, whileBusy } from "./dom.js";
+import { labelChoice } from "./labels.js";
 import { ids, plural, time } from "./words.js";
 
 const SHOWN = 50; // changes of the log
@@ -13,7 +14,7 @@ export function addView(model, added) {
   const many = model.fields.length === 1;
   const area = () => h("textarea", { rows: many ? 4 : 2, dir: "auto", required: true });
   const inputs = textInputs(model.fields, area, fieldName, many ? "One text a line." : "");
-  const label = select(model.labels, "Choose…", true);
+  const label = labelChoice(model, "Their label");
   const note = noteInput();
   const button = h("button", { type: "submit" }, "Add");
   const outcome = h("div", { class: "outcome" });
@@ -32,7 +33,10 @@ export function addView(model, added) {
       const given = texts();
       if (!given.length) return inputs.empty()?.focus();
       outcome.replaceChildren();
-      const { ids: made } = await api.add(given, given.map(() => label.value), note.value.trim());
+      const chosen = label.read();
+      const labels = given.map(() => chosen.label);
+      const { ids: made } = await api.add(given, labels, note.value.trim(), chosen.isNew);
+      label.saved(chosen);
       inputs.clear();
       count();
       // The answer names entries; what can be taken back is the change that added them.
@@ -41,7 +45,7 @@ export function addView(model, added) {
       added(`${plural(made.length, "text")} added.`, change);
     }),
   );
-  const fields = [inputs.nodes, labelled("Their label", label), labelled("Note, if you like", note)];
+  const fields = [inputs.nodes, label.nodes, labelled("Note, if you like", note)];
   const form = h("form", { onsubmit: submit, oninput: count }, fields, button, outcome);
   return h("details", { class: "card side" }, h("summary", {}, h("h2", {}, "Add texts")), gate(model, form));
 }
@@ -55,7 +59,8 @@ function changeRow(change, undo) {
   const touched = h("span", { class: "hint" }, runs.join(" "));
   const outcome = h("div", { class: "outcome" });
   const more = { "aria-label": `Undo change ${id}` };
-  const button = undo && action("Undo", "link", () => attempt(outcome, () => undo(id)), more);
+  // A change without entries has added a label, which stays.
+  const button = undo && runs.length > 0 && action("Undo", "link", () => attempt(outcome, () => undo(id)), more);
   return h(
     "li",
     { class: change.undone && "undone" },

@@ -2,7 +2,8 @@
 
 import * as api from "./api.js";
 import { attempt, gate } from "./access.js";
-import { action, announce, h, labelled, noteInput, select, whileBusy } from "./dom.js";
+import { action, announce, h, labelled, noteInput, whileBusy } from "./dom.js";
+import { labelChoice } from "./labels.js";
 import { percent } from "./words.js";
 
 const said = ({ label, probability }) => [h("strong", { dir: "auto" }, label), ` ${percent(probability)}`];
@@ -11,7 +12,7 @@ const said = ({ label, probability }) => [h("strong", { dir: "auto" }, label), `
 export function correctView(model, again) {
   let text = null;
   let current = null; // its explanation
-  const label = select(model.labels, "Choose…", true);
+  const label = labelChoice(model, "The right label");
   const note = noteInput();
   const save = h("button", { type: "submit" }, "Save");
   const outcome = h("div", { class: "outcome" });
@@ -33,13 +34,15 @@ export function correctView(model, again) {
     );
   const submit = whileBusy(save, () =>
     attempt(outcome, async () => {
-      const { change } = await api.correct(text, label.value, note.value.trim());
+      const given = label.read();
+      const { change } = await api.correct(text, given.label, note.value.trim(), given.isNew);
+      label.saved(given);
       note.value = "";
       await changed("Saved", undoing(change));
     }),
   );
 
-  const fields = [labelled("The right label", label), labelled("Note, if you like", note)];
+  const fields = [label.nodes, labelled("Note, if you like", note)];
   const form = h("form", { class: "row", onsubmit: submit }, fields, save);
   const node = h(
     "section",
@@ -50,7 +53,7 @@ export function correctView(model, again) {
   );
   const begin = (given, explanation) => {
     [text, current] = [given, explanation];
-    label.value = "";
+    label.choose("");
     save.removeAttribute("aria-disabled"); // a question asked meanwhile has cancelled what it waited for
     outcome.replaceChildren();
   };

@@ -65,9 +65,9 @@ export function labelled(label, control, hint = "") {
 }
 
 // A select whose first choice is none.
-export function select(names, first, required = false) {
+export function select(names, first) {
   const options = names.map((name) => h("option", { value: name }, name));
-  return h("select", { required }, h("option", { value: "" }, first), options);
+  return h("select", {}, h("option", { value: "" }, first), options);
 }
 
 export const noteInput = () => h("input", { type: "text", maxlength: 500, dir: "auto" });

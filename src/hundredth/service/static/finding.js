@@ -1,6 +1,7 @@
 // The two ways to find entries: by what they are and contain, and by meaning.
 
 import { h, labelled, fieldName, select, textInputs } from "./dom.js";
+import { labelSelect } from "./labels.js";
 import { ORIGINS } from "./words.js";
 
 const PAUSE = 200; // ms without a key after which the filter applies
@@ -9,7 +10,7 @@ const PAUSE = 200; // ms without a key after which the filter applies
 export function findingView(model, browse, search) {
   const filters = {
     contains: h("input", { type: "search", dir: "auto", maxlength: 500 }),
-    label: select(model.labels, "All"),
+    label: labelSelect(model, "All"),
     origin: select(Object.keys(ORIGINS), "All"),
   };
   let waiting = 0;

@@ -6,6 +6,7 @@ import { addView, logView } from "./changes.js";
 import { action, announce, h, newest } from "./dom.js";
 import { entryRow } from "./entry.js";
 import { findingView } from "./finding.js";
+import { learn } from "./labels.js";
 import { count, plural } from "./words.js";
 
 const PAGE = 20; // entries
@@ -52,8 +53,10 @@ export function knowledgeView(model) {
     await shown(load);
     announce(text);
   };
-  const row = (entry, more = {}) =>
-    entryRow(entry, model, { deleted: (change) => changed(`Entry ${entry.id} is deleted.`, change), ...more });
+  const row = (entry, more = {}) => {
+    learn(model, Object.keys(entry.soft_label));
+    return entryRow(entry, model, { deleted: (change) => changed(`Entry ${entry.id} is deleted.`, change), ...more });
+  };
 
   const page = async (signal) => {
     const query = finding.query();

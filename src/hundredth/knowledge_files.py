@@ -1,0 +1,140 @@
+"""The commands of `hundredth knowledge` that take files in and give them out.
+
+What is heavy is imported inside the commands, as in `hundredth.cli`.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hundredth.errors import UserError
+from hundredth.files import atomic_path
+from hundredth.knowledge_commands import log_options, new_labels_by, opened, shown, who
+from hundredth.options import PATH, Command, argument, model_argument
+
+if TYPE_CHECKING:
+    from hundredth.entry_files import Sifted
+
+_LONG = 2000  # texts from which on a bar shows how far they are
+_LINES, _TABLE = (".jsonl", ".ndjson"), ".csv"
+
+_label_column_option = click.option("--label-column", default="label", help="Column of the label.")
+
+
+@click.command("import", cls=Command)
+@model_argument
+@argument("file", "File of labelled texts: .csv, .tsv, .jsonl or .parquet.", type=PATH)
+@_label_column_option
+@click.option(
+    "--text-column",
+    "text_columns",
+    multiple=True,
+    help="Column of a text, where it is not named as the field is; once for each field, in their order.",
+)
+@click.option("--new-labels", is_flag=True, help="Add the labels that the model does not know; they are for good.")
+@click.option("--dry-run", is_flag=True, help="Read and check the file, and change nothing.")
+@log_options
+def import_entries(
+    model: Path,
+    file: Path,
+    label_column: str,
+    text_columns: tuple[str, ...],
+    new_labels: bool,
+    dry_run: bool,
+    by: str | None,
+    note: str,
+    as_json: bool,
+) -> None:
+    """Add all labelled texts of a file as one change, which one undo takes back.
+
+    \b
+    hundredth knowledge import runs/tickets labelled.csv
+    hundredth knowledge import runs/tickets complaints.jsonl --new-labels --dry-run
+
+    What the file says twice and what is known already is left out. A file with a bad row is refused as a whole.
+    What `export` wrote is read back as it was, with soft labels and origins.
+    """
+    with opened(model, threads=None) as loaded, new_labels_by("--new-labels"):
+        from hundredth.entry_files import added_labels, read_entries, sift
+
+        rows = read_entries(file, loaded.fields, label_column, text_columns)
+        added = added_labels(file, rows, loaded.labels, new_labels)
+        found = sift(rows, loaded)
+        change = None
+        if found.new and not dry_run:
+            with _bar(len(found.new)) as progress:
+                loaded.store.put(
+                    found.new, new_labels=new_labels, by=who(by), note=note or file.name, progress=progress
+                )
+            change = loaded.log(1)[0]
+        if as_json:
+            counts = {"added": len(found.new), "repeated": found.repeated, "known": found.known}
+            told = {**counts, "disputed": found.disputed, "new_labels": added}
+            click.echo(
+                json.dumps({"change": None if change is None else change.to_dict(), **told}, ensure_ascii=False)
+            )
+            return
+        if change is not None:
+            click.echo(shown(change, as_json=False))
+        for line in _told(found, added, dry_run):
+            click.echo(line)
+
+
+@click.command(cls=Command)
+@model_argument
+@argument("file", "File to write, .jsonl or .csv; - for standard output.", type=PATH, default="-", required=False)
+@click.option("--origin", help="Only entries of an origin: gold, generated, unlabelled or user.")
+@_label_column_option
+def export(model: Path, file: Path, origin: str | None, label_column: str) -> None:
+    """Write entries with texts, label, soft label, origin, id and time, for `import` or other programs.
+
+    \b
+    hundredth knowledge export runs/tickets taught.jsonl --origin user
+    hundredth knowledge export runs/tickets | head -3
+    """
+    with opened(model) as loaded:
+        from hundredth.entry_files import write_entries
+
+        suffix = file.suffix.lower()
+        # A name that is no origin is refused there.
+        entries = loaded.store.entries(origin)  # type: ignore[arg-type]
+        if str(file) == "-":
+            write_entries(sys.stdout, loaded, entries, label_column)
+            return
+        if suffix not in (*_LINES, _TABLE):
+            raise UserError(f"{file} ends in {suffix!r}: write {', '.join(_LINES)} or {_TABLE}")
+        with atomic_path(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+            count = write_entries(out, loaded, entries, label_column, as_csv=suffix == _TABLE)
+        click.echo(f"{count:,} {_entries(count)}: {file}")
+
+
+@contextmanager
+def _bar(count: int) -> Iterator[Callable[[int], None] | None]:
+    """Yield what shows how far so many texts are, on a terminal and where it takes long."""
+    if count < _LONG or not sys.stderr.isatty():
+        yield None
+        return
+    with click.progressbar(length=count, label="encoding", file=sys.stderr) as bar:
+        yield bar.update
+
+
+def _told(found: "Sifted", added: Sequence[str], dry_run: bool) -> Iterator[str]:
+    would = "would be added" if dry_run else "added"
+    parts = [f"{len(found.new):,} {_entries(len(found.new))} {would}"]
+    parts += [f"{found.repeated:,} repeated in the file"] if found.repeated else []
+    parts += [f"{found.known:,} known already"] if found.known else []
+    yield ", ".join(parts)
+    if added:
+        yield f"new labels: {', '.join(map(repr, added))}"
+    if found.disputed:
+        texts = "1 text has" if found.disputed == 1 else f"{found.disputed:,} texts have"
+        yield f"{texts} entries with another label too: of users' entries the newest decides"
+
+
+def _entries(count: int) -> str:
+    return "entry" if count == 1 else "entries"
