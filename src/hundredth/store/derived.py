@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hundredth.errors import UnavailableError
 from hundredth.store.entries import EntryTable, Vectors
-from hundredth.store.index import SearchIndex, fits
+from hundredth.store.index import Neighbours, SearchIndex, fits
 from hundredth.store.index_file import INDEX, StaleIndexError, read_index, write_index
 
 _log = logging.getLogger(__name__)
@@ -74,6 +74,18 @@ class Derived:
             if len(there.ids):
                 index.add(there.ids, there.keys, there.soft_labels)
         self.generation += missed
+
+    def search_user(self, queries: NDArray[np.float32], k: int, at_least: float) -> Neighbours:
+        """Return the users' entries nearest to each query (B, d) with a cosine of `at_least`, at most k."""
+        found = self.user.search(queries, k)
+        near = found.similarities >= at_least
+        if (near | (found.ids < 0)).all():
+            return found
+        return Neighbours(
+            np.where(near, found.ids, -1),
+            np.where(near, found.similarities, np.float32(-np.inf)),
+            np.where(near[..., None], found.soft_labels, np.float32(0)),
+        )
 
     def save(self, table: EntryTable) -> None:
         """Write the index file if it is behind and the store is still there; a failure is warned of.

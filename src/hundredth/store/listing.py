@@ -1,6 +1,7 @@
 """Looking through the entries page by page, by origin, label and words."""
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hundredth.errors import UserError
@@ -33,10 +34,27 @@ class Page:
     total: int
 
 
+def check_origin(origin: Origin | None) -> None:
+    """Refuse what is no origin; None is any."""
+    if origin is not None and origin not in ORIGINS:
+        raise UserError(f"unknown origin {origin!r}: use one of {', '.join(ORIGINS)}")
+
+
+def every(access: Access, table: EntryTable, origin: Origin | None) -> Iterator[Entry]:
+    """Go through all entries, or those of one origin, in order of id; the store may change meanwhile."""
+    after = 0
+    while True:
+        with access.reading():
+            page = table.page(after, origin)
+        if not page:
+            return
+        yield from page
+        after = page[-1].id
+
+
 def find(access: Access, table: EntryTable, index: Derived, wanted: Filter, after: int, limit: int) -> Page:
     """Return up to `limit` matching entries with ids above `after`; the store may change meanwhile."""
-    if wanted.origin is not None and wanted.origin not in ORIGINS:
-        raise UserError(f"unknown origin {wanted.origin!r}: use one of {', '.join(ORIGINS)}")
+    check_origin(wanted.origin)
     if limit < 1:
         raise UserError(f"limit is {limit}: ask for at least 1 entry")
     with access.reading():

@@ -16,10 +16,10 @@ from hundredth.store.changes import Change
 from hundredth.store.checks import label_index, new_entries, soft_label_rows, unit_keys
 from hundredth.store.database import DATABASE, create_database
 from hundredth.store.derived import Derived
-from hundredth.store.entries import ORIGINS, Entry, EntryTable, Origin
+from hundredth.store.entries import Entry, EntryTable, Origin
 from hundredth.store.index import Neighbours
 from hundredth.store.index_file import INDEX
-from hundredth.store.listing import Filter, Page, find
+from hundredth.store.listing import Filter, Page, check_origin, every, find
 
 # Keys this near are the same text to the encoder: what is left is rounding.
 _SAME = 1 - 1e-5
@@ -214,19 +214,8 @@ class KnowledgeStore:
 
     def entries(self, origin: Origin | None = None) -> Iterator[Entry]:
         """Go through all entries, or those of one origin, in order of id; the store may change meanwhile."""
-        if origin is not None and origin not in ORIGINS:
-            raise UserError(f"unknown origin {origin!r}: use one of {', '.join(ORIGINS)}")
-        return self._pages(origin)
-
-    def _pages(self, origin: Origin | None) -> Iterator[Entry]:
-        after = 0
-        while True:
-            with self.unchanging():
-                page = self._table.page(after, origin)
-            if not page:
-                return
-            yield from page
-            after = page[-1].id
+        check_origin(origin)
+        return every(self._access, self._table, origin)
 
     def find(self, wanted: Filter, after: int = 0, limit: int = 50) -> Page:
         """Return up to `limit` entries that match, with ids above `after`; the store may change meanwhile."""
@@ -271,7 +260,7 @@ class KnowledgeStore:
         """
         queries = unit_keys(keys, self.dimension)
         with self._access.searching():
-            return self._search_user(queries, k, at_least)
+            return self._index.search_user(queries, k, at_least)
 
     def look_up(self, keys: ArrayLike, k: int, at_least: float) -> tuple[Neighbours | None, Neighbours]:
         """Return `search_user(keys, 1, at_least)` and `search(keys, k)`: all that a prediction asks for.
@@ -280,19 +269,8 @@ class KnowledgeStore:
         """
         queries = unit_keys(keys, self.dimension)
         with self._access.searching():
-            user = self._search_user(queries, 1, at_least) if len(self._index.user) else None
+            user = self._index.search_user(queries, 1, at_least) if len(self._index.user) else None
             return user, self._index.search.search(queries, k)
-
-    def _search_user(self, queries: NDArray[np.float32], k: int, at_least: float) -> Neighbours:
-        found = self._index.user.search(queries, k)
-        near = found.similarities >= at_least
-        if (near | (found.ids < 0)).all():
-            return found
-        return Neighbours(
-            np.where(near, found.ids, -1),
-            np.where(near, found.similarities, np.float32(-np.inf)),
-            np.where(near[..., None], found.soft_labels, np.float32(0)),
-        )
 
     def rebuild(self) -> None:
         """Make the index again from the database, in memory and on disk."""
