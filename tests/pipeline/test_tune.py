@@ -15,7 +15,7 @@ import hundredth
 from hundredth.cli import app
 from hundredth.errors import UserError
 from hundredth.files import read_json
-from hundredth.pipeline.tune import mixture, tune, without_themselves
+from hundredth.pipeline.tune import mixed_by, tune, without_themselves
 from hundredth.runtime import CalibrationInfo, Manifest, RetrievalInfo
 from hundredth.store import Neighbours, calibrate
 from hundredth.student.selection import RetrievalGrid
@@ -116,7 +116,7 @@ def test_what_is_judged_is_the_mixture_that_the_model_serves(model: Path, exampl
         keys, logits = loaded.embed(texts)
         head = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         found = loaded.store._store.search(keys, 4)
-        ours = calibrate(mixture(head.astype(np.float64), found, loaded.manifest.retrieval), 1.7)
+        ours = calibrate(mixed_by(loaded.manifest.retrieval, head.astype(np.float64), found), 1.7)
         np.testing.assert_allclose(ours, loaded.predict_proba(texts), atol=1e-6)
 
 

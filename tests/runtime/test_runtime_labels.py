@@ -9,7 +9,15 @@ from hundredth.errors import UnknownLabelError, UserError
 from hundredth.files import read_json, write_json
 from hundredth.runtime import RetrievalInfo, load
 from hundredth.runtime.knowledge import Given
-from hundredth.store import KnowledgeStore, calibrate, mix, neighbour_distribution, neighbour_weights, softmax
+from hundredth.store import (
+    KnowledgeStore,
+    calibrate,
+    mix,
+    mixture,
+    neighbour_distribution,
+    neighbour_weights,
+    softmax,
+)
 
 TEXT = "where is the money"
 PAIRED = (("machine ate card",), ("money back",), ("where is my parcel",), ("my refund is where",))
@@ -36,9 +44,11 @@ def test_an_added_label_counts_in_full_and_head_and_store_share_the_rest(make_mo
         found = store.search(keys, 4)
         probabilities = model.predict_proba([TEXT, "my card"])
     head = softmax(logits)
-    retrieved = neighbour_distribution(neighbour_weights(found.similarities, 0.2), found.soft_labels)
-    late = retrieved[:, 3:]
-    others = (1 - weight) * (1 - late) * head + weight * retrieved[:, :3]
+    retrieved = neighbour_distribution(neighbour_weights(found.similarities, 0.2), found.soft_labels)[:, :3]
+    nearest = neighbour_weights(found.similarities[:, :2], 0.05)
+    late = neighbour_distribution(nearest, found.soft_labels[:, :2])[:, 3:]
+    of_store = retrieved / retrieved.sum(axis=1, keepdims=True)
+    others = (1 - late) * ((1 - weight) * head + weight * of_store)
     np.testing.assert_allclose(others.sum(axis=1) + late[:, 0], 1, atol=1e-6)
     np.testing.assert_allclose(probabilities, calibrate(np.hstack([others, late]), 1.3), atol=1e-6)
     assert probabilities[0, 3] > 0.3
@@ -59,8 +69,7 @@ def test_an_explanation_adds_up_and_without_an_entry_is_as_if_it_were_deleted(ma
         assert why.head_share + sum(one.share for one in why.neighbours) == pytest.approx(1)
         keys, logits = model.embed([text])
         found = model._knowledge.search(keys, 3)
-        retrieved = neighbour_distribution(neighbour_weights(found.similarities, 0.2), found.soft_labels)
-        mixed = mix(softmax(logits), retrieved, weight)
+        mixed = mixture(softmax(logits), found.similarities, found.soft_labels, 0.2, weight)
         assert why.mixed_probability == pytest.approx(mixed.max(), abs=1e-6)
         for one in why.neighbours:
             change = model.forget([one.id])
@@ -68,6 +77,23 @@ def test_an_explanation_adds_up_and_without_an_entry_is_as_if_it_were_deleted(ma
             assert one.label_without == model.labels[without.argmax()]
             assert one.probability_without == pytest.approx(without.max(), abs=1e-6)
             model.undo(change.id)
+
+
+def test_a_few_entries_of_a_new_label_are_not_lost_among_many_neighbours(make_model):
+    """Silent otherwise: a model that looks at 32 neighbours never says a label that five entries have."""
+    many = [((f"{word} money {other}",), 1) for word in ("my", "the", "where", "is") for other in ("back", "card")]
+    folder = make_model(entries=many, retrieval=RetrievalInfo(k=10, temperature=0.2, weight=0.3))
+    with _grown(folder) as model:
+        assert model.predict(["is the refund", "my money back"]) == ["complaint", "refund"]
+        why = model.explain("is the refund")
+        assert [one.label for one in why.neighbours] == ["complaint", "refund"]  # of ten
+        assert why.head_share == 0
+
+
+def test_of_neighbours_that_all_have_added_labels_the_head_alone_speaks_for_the_others():
+    head, late = np.array([[0.9, 0.1]]), np.array([[0.6]])
+    np.testing.assert_allclose(mix(head, np.array([[0.0, 0.0, 1.0]]), 0.5, late), [[0.36, 0.04, 0.6]])
+    np.testing.assert_allclose(mix(head, np.array([[0.0, 0.3, 0.7]]), 0.5, late), [[0.18, 0.22, 0.6]])
 
 
 def test_a_correction_with_an_added_label_decides(make_model):

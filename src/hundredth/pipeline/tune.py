@@ -15,9 +15,7 @@ from hundredth.store import (
     KnowledgeStore,
     Neighbours,
     calibrate,
-    mix,
-    neighbour_distribution,
-    neighbour_weights,
+    mixture,
     softmax,
 )
 from hundredth.student.selection import RetrievalChoice, RetrievalGrid, choose_calibration, choose_retrieval
@@ -118,14 +116,13 @@ def choose_mixture(
     """
     choice: RetrievalChoice = choose_retrieval(head, gold, neighbours.similarities, neighbours.soft_labels, grid)
     retrieval = RetrievalInfo(choice.k, choice.temperature, choice.weight)
-    return retrieval, mixture(head, neighbours, retrieval)
+    return retrieval, mixed_by(retrieval, head, neighbours)
 
 
-def mixture(head: Doubles, neighbours: Neighbours, retrieval: RetrievalInfo) -> Doubles:
-    """Return what head (N, C) and neighbours say together, before calibration, as the model serves it."""
-    weights = neighbour_weights(neighbours.similarities[:, : retrieval.k], retrieval.temperature)
-    retrieved = neighbour_distribution(weights, neighbours.soft_labels[:, : retrieval.k])
-    return mix(head, retrieved, retrieval.weight)
+def mixed_by(retrieval: RetrievalInfo, head: Doubles, neighbours: Neighbours) -> Doubles:
+    """Return what head (N, T) and neighbours say together, before calibration, as the model serves it."""
+    near = neighbours.similarities[:, : retrieval.k], neighbours.soft_labels[:, : retrieval.k]
+    return mixture(head, *near, retrieval.temperature, retrieval.weight)
 
 
 def without_themselves(found: Neighbours, k: int) -> Neighbours:
@@ -145,7 +142,7 @@ def without_themselves(found: Neighbours, k: int) -> Neighbours:
 def _judged(
     head: Doubles, gold: NDArray[np.int64], neighbours: Neighbours, retrieval: RetrievalInfo, calibration: float
 ) -> Setting:
-    served = calibrate(mixture(head, neighbours, retrieval), calibration)
+    served = calibrate(mixed_by(retrieval, head, neighbours), calibration)
     likelihood = np.log(np.maximum(served[np.arange(len(gold)), gold], _FLOOR)).mean()
     accuracy = float((served.argmax(axis=1) == gold).mean())
     return Setting(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hundredth.runtime.knowledge import Hit
 from hundredth.runtime.manifest import Manifest
-from hundredth.store import Origin, calibrate, mix, neighbour_distribution, neighbour_weights
+from hundredth.store import Origin, calibrate, late_shares, late_weights, mixture, neighbour_weights
 
 Doubles = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ class Explanation:
     p = (1 - lambda) head + lambda sum_k w_k q_k, of which `head_contribution` and the neighbours' contributions are
     the terms: `math.fsum` of them is it, exactly. A share is a contribution as a part of it, so that shares
     together are 1. Neighbours are ordered by similarity. Where labels were added that the head was not taught, the
-    terms are those of `hundredth.store.retrieval`.
+    terms are those of `hundredth.store.retrieval`, and for such a label only the nearest two entries count.
 
     Where `decided_by_user` is true, a user's entry was near enough to decide alone: it is the one neighbour, and
     the head's share is 0. `head_label` is what the head alone would say.
@@ -96,12 +96,9 @@ def explain(
     if deciders:
         hits, weights, from_head = deciders[:1], np.ones(1), 0.0
     elif near and (weight > 0 or len(labels) > taught):
-        hits, weights = near[:k], _weights(near[:k], manifest)
-        late = sum(
-            float(taken * hit.entry.soft_label[taught:].sum()) for hit, taken in zip(hits, weights, strict=True)
-        )
-        weights = weights if best >= taught else weight * weights
-        from_head *= (1 - weight) * max(1 - late, 0.0)
+        hits = near[:k]
+        weights, left = _shares(manifest, hits, taught, late=best >= taught)
+        hits, from_head = hits[: len(weights)], left * from_head
     parts = [float(taken) * float(hit.entry.soft_label[best]) for hit, taken in zip(hits, weights, strict=True)]
     whole = math.fsum([from_head, *parts])
     neighbours = []
@@ -141,16 +138,32 @@ def _mixed(manifest: Manifest, head: Doubles, taught: int, near: Sequence[Hit], 
     hits = near[: manifest.retrieval.k]
     if not hits:
         return head
-    soft_labels = np.stack([hit.entry.soft_label for hit in hits])
-    retrieved = neighbour_distribution(_weights(hits, manifest)[None], soft_labels[None])
-    mixed: Doubles = mix(head[None, :taught], retrieved, manifest.retrieval.weight)[0]
+    retrieval, (cosines, soft_labels) = manifest.retrieval, _stacked(hits)
+    mixed: Doubles = mixture(head[None, :taught], cosines, soft_labels, retrieval.temperature, retrieval.weight)[0]
     return mixed
 
 
-def _weights(hits: Sequence[Hit], manifest: Manifest) -> Doubles:
-    cosines = np.array([[hit.similarity for hit in hits]])
-    weights: Doubles = neighbour_weights(cosines, manifest.retrieval.temperature)[0]
-    return weights
+def _shares(manifest: Manifest, hits: Sequence[Hit], taught: int, *, late: bool) -> tuple[Doubles, float]:
+    """Return the weights of the neighbours' soft labels in the mixture, and of the head: `mixture` taken apart.
+
+    With `late` those of a label that was added, of which only the nearest are asked, else of one that was taught.
+    """
+    retrieval, (cosines, soft_labels) = manifest.retrieval, _stacked(hits)
+    weights: Doubles = neighbour_weights(cosines, retrieval.temperature)[0]
+    if soft_labels.shape[-1] == taught:
+        return retrieval.weight * weights, 1 - retrieval.weight
+    if late:
+        nearest: Doubles = late_weights(cosines)[0]
+        return nearest, 0.0
+    left = max(1 - float(late_shares(cosines, soft_labels, taught).sum()), 0.0)
+    whole = float(weights @ soft_labels[0, :, :taught].sum(axis=1, dtype=np.float64))
+    share = retrieval.weight if whole > 0 else 0.0
+    return left * share / (whole or 1.0) * weights, left * (1 - share)
+
+
+def _stacked(hits: Sequence[Hit]) -> tuple[Doubles, NDArray[np.float32]]:
+    """Return the cosines (1, K) and soft labels (1, K, C) of hits."""
+    return np.array([[hit.similarity for hit in hits]]), np.stack([hit.entry.soft_label for hit in hits])[None]
 
 
 def _calibrated(mixed: Doubles, manifest: Manifest) -> Doubles:

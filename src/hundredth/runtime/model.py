@@ -23,9 +23,7 @@ from hundredth.store import (
     KnowledgeStore,
     calibrate,
     decide,
-    mix,
-    neighbour_distribution,
-    neighbour_weights,
+    mixture,
     softmax,
 )
 from hundredth.store.database import DATABASE
@@ -214,8 +212,8 @@ class Model:
     def add_label(self, label: str, *, by: str = "", note: str = "") -> Change:
         """Add a label that the model was not taught; it is predicted as soon as entries have it.
 
-        What the nearest entries say of it counts in full, whatever the weight of the store: the head, which does
-        not know of it, and the other entries share the rest (see `hundredth.store.retrieval`).
+        What the two nearest entries say of it counts in full, whatever the weight of the store: the head, which
+        does not know of it, and the other entries share the rest (see `hundredth.store.retrieval`).
         """
         return self.store.add_label(label, by=by, note=note)
 
@@ -264,8 +262,8 @@ class Model:
             k = settings.k if used else int(nearest)
             user, found = self._knowledge.look_up(embeddings, k, self.manifest.correction.similarity)
             if used or found.soft_labels.shape[-1] > taught:
-                weights = neighbour_weights(found.similarities, settings.temperature)
-                mixed = mix(mixed, neighbour_distribution(weights, found.soft_labels), settings.weight)
+                near = found.similarities, found.soft_labels
+                mixed = mixture(mixed, *near, settings.temperature, settings.weight)
             if nearest:
                 first = found.similarities[:, 0].astype(np.float64)
                 similarity = np.where(np.isfinite(first), first, np.nan)

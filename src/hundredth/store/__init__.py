@@ -4,7 +4,17 @@ from hundredth.store.changes import Change
 from hundredth.store.entries import ORIGINS, Entry, Origin
 from hundredth.store.index import Neighbours
 from hundredth.store.listing import Filter, Page
-from hundredth.store.retrieval import calibrate, decide, mix, neighbour_distribution, neighbour_weights, softmax
+from hundredth.store.retrieval import (
+    calibrate,
+    decide,
+    late_shares,
+    late_weights,
+    mix,
+    mixture,
+    neighbour_distribution,
+    neighbour_weights,
+    softmax,
+)
 from hundredth.store.store import KnowledgeStore
 
 __all__ = [
@@ -18,7 +28,10 @@ __all__ = [
     "Page",
     "calibrate",
     "decide",
+    "late_shares",
+    "late_weights",
     "mix",
+    "mixture",
     "neighbour_distribution",
     "neighbour_weights",
     "softmax",

@@ -3,8 +3,9 @@
     w = softmax(cos / t),  p_ret = sum_k w_k q_k,  p = (1 - lambda) head + lambda p_ret
 
 A label that was added to the store after the student was trained is unknown to the head, which would vote against
-it with all its weight. What the neighbours say of such labels, m in all, counts in full; head and neighbours share
-the rest: p = p_ret for them, and (1 - lambda) (1 - m) head + lambda p_ret for the others.
+it with all its weight. What the nearest two neighbours say of such labels, m in all, counts in full; head and
+neighbours share the rest, p = (1 - m) ((1 - lambda) head + lambda p_ret), with p_ret over the other labels alone.
+Two, whatever K is: there may be few entries of a new label, which would be lost among many neighbours.
 
 Pure numpy functions: training chooses K, t and lambda with these very functions, so that what is chosen is
 what is served. Letters of the shapes: B texts, k neighbours, C labels, T of them taught to the head: the first.
@@ -21,6 +22,7 @@ from hundredth.errors import UserError
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
 
+_LATE_K, _LATE_TEMPERATURE = 2, 0.05  # chosen on development texts of TREC with 5 to 100 entries of a new class
 _LOWEST = np.finfo(np.float64).min
 
 
@@ -42,26 +44,52 @@ def neighbour_distribution(weights: Floats, soft_labels: Floats) -> Doubles:
     return mixed
 
 
-def mix(head: Floats, retrieved: Floats, weight: float) -> Doubles:
+def late_shares(similarities: Floats, soft_labels: Floats, taught: int) -> Doubles:
+    """Return what the nearest entries say of the labels from T = `taught` on, (B, C - T).
+
+    `similarities` (B, k) are cosines, best first, and `soft_labels` (B, k, C) those of the same entries.
+    """
+    weights = late_weights(similarities)
+    near = weights.shape[-1]
+    return neighbour_distribution(weights, soft_labels[..., :near, taught:])
+
+
+def late_weights(similarities: Floats) -> Doubles:
+    """Return the weights that the nearest of k entries have in what is said of added labels, (B, 2) or (B, 1)."""
+    return neighbour_weights(similarities[..., :_LATE_K], _LATE_TEMPERATURE)
+
+
+def mix(head: Floats, retrieved: Floats, weight: float, late: Floats | None = None) -> Doubles:
     """Return p = (1 - weight) head + weight retrieved, (B, C), from head (B, T) and retrieved (B, C).
 
-    Of labels from T on, what is retrieved counts in full, and the head has the less to say: see above. A row of
-    `retrieved` that is all zeros (no neighbour, as in an empty store) takes the head alone.
+    Where labels were added, C is above T, `late` (B, C - T) is what `late_shares` returns, and p is as told above.
+    A row of `retrieved` that is all zeros (no neighbour, as in an empty store) takes the head alone.
     """
     if not 0.0 <= weight <= 1.0:
         raise UserError(f"the retrieval weight is {weight}: choose one from 0 (head alone) to 1 (store alone)")
     there = np.asarray(retrieved, dtype=np.float64)
+    if late is not None:
+        there = there[..., : np.shape(head)[-1]]
+        whole = there.sum(axis=-1, keepdims=True)
+        there = there / np.where(whole > 0, whole, 1.0)
     share = weight * there.any(axis=-1, keepdims=True)
-    from_head = (1.0 - share) * np.asarray(head, dtype=np.float64)
-    taught = from_head.shape[-1]
-    if taught == there.shape[-1]:
-        mixed: Doubles = from_head + share * there
+    mixed: Doubles = (1.0 - share) * np.asarray(head, dtype=np.float64) + share * there
+    if late is None:
         return mixed
-    late = there[..., taught:]
     # Soft labels sum to 1 but for rounding.
     left = np.maximum(1.0 - late.sum(axis=-1, keepdims=True), 0.0)
-    known = from_head * left + share * there[..., :taught]
-    return np.concatenate([known, late], axis=-1)
+    return np.concatenate([left * mixed, late], axis=-1)
+
+
+def mixture(head: Floats, similarities: Floats, soft_labels: Floats, temperature: float, weight: float) -> Doubles:
+    """Return what head (B, T) and K neighbours say together, (B, C), before any calibration.
+
+    `similarities` (B, K) are the neighbours' cosines, best first, `soft_labels` (B, K, C) what they say.
+    """
+    taught = np.shape(head)[-1]
+    retrieved = neighbour_distribution(neighbour_weights(similarities, temperature), soft_labels)
+    late = late_shares(similarities, soft_labels, taught) if soft_labels.shape[-1] > taught else None
+    return mix(head, retrieved, weight, late)
 
 
 def decide(mixed: Floats, decided: Floats) -> Doubles:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from hundredth.errors import UserError
-from hundredth.store.retrieval import calibrate, mix, neighbour_distribution, neighbour_weights
+from hundredth.store.retrieval import calibrate, late_shares, mix, neighbour_distribution, neighbour_weights
 
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
@@ -138,7 +138,7 @@ def choose_retrieval(
     grid = grid or RetrievalGrid()
     classes = max(head_probs.shape[-1], soft_labels.shape[-1])
     _check(head_probs, gold, classes)
-    texts = len(gold)
+    texts, taught = head_probs.shape
     most = similarities.shape[-1]
     if similarities.shape != (texts, most) or soft_labels.shape != (texts, most, classes):
         raise UserError(
@@ -153,8 +153,9 @@ def choose_retrieval(
     for k, temperature in product(ks, sorted(set(grid.temperature))):
         weights = neighbour_weights(similarities[:, :k], temperature)
         retrieved = neighbour_distribution(weights, soft_labels[:, :k])
+        late = late_shares(similarities[:, :k], soft_labels, taught) if classes > taught else None
         for weight in sorted(set(grid.weight)):
-            mixed = mix(head_probs, retrieved, weight)
+            mixed = mix(head_probs, retrieved, weight, late)
             served = calibrate(mixed, choose_calibration(mixed, gold))
             likelihoods = _log_likelihoods(served, gold)
             of_texts.append(likelihoods)
