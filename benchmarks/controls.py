@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
-from transfer import RESULTS, TEST_LIMIT, WORK, config_values, run_jobs, share_stages
+from transfer import RESULTS, TEST_LIMIT, add_run_options, config_values, run_jobs, share_stages
 
 from hundredth.evaluation.cells import FOLDER, PROBABILITIES
 from hundredth.evaluation.controls import RESULTS as RUN_RESULTS
@@ -188,10 +188,7 @@ def _predicted(cell: Path) -> NDArray[np.int64]:
 def main() -> None:
     """Run everything that is not finished yet, several at a time, one thread each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--work", type=Path, default=WORK, help="where the runs are kept (%(default)s)")
-    parser.add_argument("--task", action="append", choices=list(TASKS), help="only this task; may be repeated")
+    add_run_options(parser, TASKS)
     parser.add_argument("--rl", choices=("none", "ppo", "grpo"), default="none")
     parser.add_argument("--trial", action="store_true", help="tiny runs in WORK/trial, to see that all works")
     parser.add_argument("--gather", action="store_true", help="run nothing: write what the finished runs give")

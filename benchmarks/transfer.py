@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -93,13 +93,18 @@ def gather(work: Path, seeds: list[int]) -> None:
             write_results(RESULTS / f"{name}.json", name, seeds, made)
 
 
-def main() -> None:
-    """Run everything that is not finished yet, several at a time, one thread each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_run_options(parser: argparse.ArgumentParser, tasks: Iterable[str]) -> None:
+    """Add the options of which runs there are to be, how many at a time, and where they are kept."""
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", type=Path, default=WORK, help="where the runs are kept (%(default)s)")
-    parser.add_argument("--task", action="append", choices=list(TASKS), help="only this task; may be repeated")
+    parser.add_argument("--task", action="append", choices=list(tasks), help="only this task; may be repeated")
+
+
+def main() -> None:
+    """Run everything that is not finished yet, several at a time, one thread each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_run_options(parser, TASKS)
     parser.add_argument("--kind", action="append", choices=KINDS, help="only this kind of student")
     parser.add_argument("--one", nargs=2, metavar=("SEED", "KIND"), help=argparse.SUPPRESS)
     options = parser.parse_args()
