@@ -1,6 +1,7 @@
 """Results as the benchmarks write them, and the cells of the tables that are made of them."""
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 
@@ -19,3 +20,12 @@ def lines(text: str) -> list[list[str]]:
     """The cells of a Markdown table's rows, without its head."""
     rows = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def cells(page: Path, *begin: str) -> list[str]:
+    """The cells of the first table line of a page that begins with these."""
+    for line in page.read_text(encoding="utf-8").splitlines():
+        found = [cell.strip() for cell in line.strip("|").split("|")]
+        if found[: len(begin)] == list(begin):
+            return found
+    raise AssertionError(f"no line begins with {begin}")

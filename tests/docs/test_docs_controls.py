@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from published_tables import cells
 from safetensors.numpy import save_file
 
 from hundredth.evaluation.results import Row, write_results
@@ -149,15 +150,6 @@ def site(work: Path, gathered: Any, tmp_path: Path) -> Path:
     ]
     write_results(results / "late-knowledge.json", "late-knowledge", [0], late)
     return tmp_path
-
-
-def cells(page: Path, *begin: str) -> list[str]:
-    """The cells of the first table line that begins with these."""
-    for line in page.read_text(encoding="utf-8").splitlines():
-        found = [cell.strip() for cell in line.strip("|").split("|")]
-        if found[: len(begin)] == list(begin):
-            return found
-    raise AssertionError(f"no line begins with {begin}")
 
 
 def test_the_tables_show_scores_and_what_each_part_is_worth(script: Any, site: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from published_tables import cells
 
 ROOT = Path(__file__).parents[2]
 BEFORE = "not measured yet"
@@ -60,15 +61,6 @@ def put_transfer(site: Path, name: str = "transfer-pruned") -> None:
     rows += [("news", "full", metric, [value]) for metric, value in (("bytes", 1e6), ("store_bytes", 5e5))]
     rows += [("news", "full", "parameters", [1.3e6]), ("news", "full", "ms_per_text", [0.5])]
     put_results(site, name, rows)
-
-
-def cells(page: Path, *begin: str) -> list[str]:
-    """The cells of the first table line of a page that begins with these."""
-    for line in page.read_text(encoding="utf-8").splitlines():
-        found = [cell.strip() for cell in line.strip("|").split("|")]
-        if found[: len(begin)] == list(begin):
-            return found
-    raise AssertionError(f"no line begins with {begin}")
 
 
 def test_the_committed_docs_are_what_the_committed_results_give(render: Any, tmp_path: Path) -> None:
