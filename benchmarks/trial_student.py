@@ -13,6 +13,8 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +22,11 @@ import numpy as np
 from hundredth.evaluation.results import Row, write_results
 from hundredth.files import read_json
 from hundredth.pipeline.config import BaseStudentConfig
+from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.teach import Recipe, make_model, make_student
 from hundredth.pipeline.transfer import Run
-from hundredth.runtime import load
+from hundredth.runtime import Model, load
 from hundredth.student.training import StudentConfig
 from hundredth.tasks import Example, cap, read_benchmark, score
 from hundredth.tasks.rows import key_of
@@ -40,24 +43,30 @@ def unseen_rows(run: Run, task: str, rows: int) -> list[Example]:
     return cap([one for one in pool if key_of(one.texts) not in used], rows, 0)
 
 
-def trial(
-    run: Run, base: BaseStudentConfig, recipe: Recipe, student: StudentConfig, judge: list[Example]
-) -> tuple[float, float]:
-    """Train and deploy one student; return its score on `judge` and the mean log-likelihood of the gold labels."""
+@contextmanager
+def deployed(
+    run: Run, base: BaseStudentConfig, knowledge: Knowledge, recipe: Recipe, student: StudentConfig
+) -> Iterator[Model]:
+    """Train and deploy one student; it is gone after the block."""
     config, task, reporter = run.config, run.data.task, Reporter(quiet=True)
-    texts, gold = [one.texts for one in judge], labels_of(judge)
     with tempfile.TemporaryDirectory() as folder:
         trained, model = Path(folder, "student"), Path(folder, "model")
         for path in (trained, model):
             path.mkdir()
         size = run.llm_size["parameters"]
-        make_student(base, student, task, run.knowledge, recipe, size, trained, reporter)
+        make_student(base, student, task, knowledge, recipe, size, trained, reporter)
         dev = run.data.dev
-        make_model(trained, config.model, student.max_length, task, dev, run.knowledge, recipe, {}, model)
-        with load(model, threads=1) as deployed:
-            probabilities = deployed.predict_proba(texts)
+        make_model(trained, config.model, student.max_length, task, dev, knowledge, recipe, {}, model)
+        with load(model, threads=1) as made:
+            yield made
+
+
+def judged(run: Run, model: Model, judge: list[Example]) -> tuple[float, float]:
+    """Return a model's score on `judge` and the mean log-likelihood of the gold labels."""
+    gold = labels_of(judge)
+    probabilities = model.predict_proba([one.texts for one in judge])
     likelihood = np.log(probabilities[np.arange(len(gold)), gold] + 1e-9).mean()
-    return score(task.metric, gold, probabilities.argmax(axis=1).tolist()), float(likelihood)
+    return score(run.data.task.metric, gold, probabilities.argmax(axis=1).tolist()), float(likelihood)
 
 
 def main() -> None:
@@ -86,7 +95,8 @@ def main() -> None:
         names = tuple(origins.split("+"))
         recipe = Recipe(names, retrieve=True)
         student = run.config.student.model_copy(update=json.loads(changes or "{}"))
-        reached, likelihood = trial(run, base, recipe, student, judge)
+        with deployed(run, base, run.knowledge, recipe, student) as model:
+            reached, likelihood = judged(run, model, judge)
         rows.append(Row(options.task, line.strip(), "score", [reached], "fraction"))
         rows.append(Row(options.task, line.strip(), "log_likelihood", [likelihood], "nats"))
         print(f"{line.strip()}: {reached:.3f}, log-likelihood {likelihood:.3f}", flush=True)

@@ -1,0 +1,269 @@
+"""Which of many texts that the LLM writes teach a student most: what a reward for writing should ask for.
+
+For each run of transfer.py (SmolLM2-135M) its tuned prompt writes a pool of texts, which its annotator labels. Each
+rule then chooses as many of them as a run writes, a student of 1 % of the LLM learns from those and the labelled
+texts, without a store, and is judged by training rows that the run never drew. The test split is not looked at. A
+rule that chooses no better than chance is no reward worth learning, as learning from it can only go the same way.
+
+- `random`: drawn by lot. `random-300`, `random-all`: fewer, and the whole pool. Rules keep as many of each label.
+- `quality`: those whose intended label the annotator gives most probability; what PPO is rewarded for.
+- `agreed`: by lot, of those whose likeliest label is the intended one.
+- `unsure`: those on whose label the annotator is least sure.
+- `unknown`: those on which a student of the labelled texts differs most from the annotator (KL divergence).
+- `spread`: those nearest to the centres of as many clusters, as the annotator embeds them.
+- `real-gold`, `real-unlabelled`: drawn as if they were real: by the odds that a classifier on the mean of the
+  LLM's states gives them of being one of the labelled, or of the unlabelled texts, rather than written.
+- `unlabelled`: real texts in their place, as many: what writing could come to at best. `gold`: none at all.
+
+    python benchmarks/selection.py [--seeds 3] [--students 2] [--task trec ...] [--pool 5000] [--work FOLDER]
+"""
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_dir
+from safetensors.numpy import load_file, save_file
+from sklearn.cluster import MiniBatchKMeans
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import pairwise_distances_argmin, roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from transfer import RESULTS
+from transfer import WORK as RUNS
+from trial_student import deployed, judged, unseen_rows
+
+from hundredth.evaluation.results import Row, write_results
+from hundredth.extraction.ensemble import load_annotator
+from hundredth.extraction.filters import FilterConfig, filter_copies
+from hundredth.extraction.soft_prompt import SoftPrompt
+from hundredth.files import read_json, write_json
+from hundredth.pipeline.extract import make_samples
+from hundredth.pipeline.knowledge import Knowledge, read_jsonl
+from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.teach import Recipe
+from hundredth.pipeline.transfer import Run, threads
+from hundredth.ranking.teacher_models import HFTeacher, open_teacher
+
+WORK = Path(user_cache_dir("hundredth")) / "selection"
+TASKS = ("trec", "sst2", "subj")
+CHOSEN = 1200
+RULES = (
+    "gold",
+    "random-300",
+    "random",
+    "random-all",
+    "quality",
+    "agreed",
+    "unsure",
+    "unknown",
+    "spread",
+    "real-gold",
+    "real-unlabelled",
+    "unlabelled",
+)
+JUDGES = 1500
+
+Floats = NDArray[np.float32]
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """N written texts: their intended labels (N,), and what the annotator says of them (N, C) and (N, E)."""
+
+    texts: list[tuple[str, ...]]
+    labels: NDArray[np.int64]
+    soft_labels: Floats
+    embeddings: Floats
+
+    def knowledge(self, gold: Knowledge, chosen: NDArray[np.int64]) -> Knowledge:
+        """Return the labelled texts and the chosen ones."""
+        return joined(
+            gold,
+            Knowledge(
+                [self.texts[i] for i in chosen],
+                ["generated"] * len(chosen),
+                np.full(len(chosen), -1, dtype=np.int64),
+                self.soft_labels[chosen],
+                self.embeddings[chosen],
+                np.zeros(len(chosen), dtype=np.bool_),
+            ),
+        )
+
+
+def joined(one: Knowledge, other: Knowledge) -> Knowledge:
+    """Return the texts of both."""
+    return Knowledge(
+        [*one.texts, *other.texts],
+        [*one.origins, *other.origins],
+        np.concatenate([one.labels, other.labels]),
+        np.concatenate([one.soft_labels, other.soft_labels]),
+        np.concatenate([one.embeddings, other.embeddings]),
+        np.concatenate([one.augmented, other.augmented]),
+    )
+
+
+def make_pool(run: Run, size: int, folder: Path) -> Pool:
+    """Let the tuned prompt write texts and the annotator label them, or read them where that is done."""
+    file = folder / "pool.safetensors"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        llm, data = run.llm, run.data
+        prompt = SoftPrompt.load(run.root / "prompt" / "prompt.safetensors").to(llm.device)
+        # A seed of its own: the run's samples are not among them.
+        sampling = run.config.sampling.model_copy(update={"texts": size, "seed": 1_000 + run.config.sampling.seed})
+        make_samples(llm, data, prompt, sampling, folder, run.reporter)
+        annotator = load_annotator(llm, data.task.verbalisation, run.root / "annotator")
+        with run.reporter.bar("annotating") as progress:
+            found = annotator.annotate(
+                [tuple(row["texts"]) for row in read_jsonl(folder / "samples.jsonl")], progress
+            )
+        annotator.remove_adapters()
+        save_file({"soft_labels": found.probabilities, "embeddings": found.embeddings}, file)
+    rows, arrays = read_jsonl(folder / "samples.jsonl"), load_file(file)
+    texts = [tuple(row["texts"]) for row in rows]
+    protected = [one.texts for one in (*run.data.train, *run.data.dev)]
+    kept = filter_copies(texts, protected, FilterConfig()).kept
+    labels = np.array([row["label"] for row in rows])
+    return Pool([texts[i] for i in kept], labels[kept], arrays["soft_labels"][kept], arrays["embeddings"][kept])
+
+
+def best_of_label(pool: Pool, scores: Scores, count: int) -> NDArray[np.int64]:
+    """Return the texts with the highest scores (N,), as many of each intended label as far as there are."""
+    share = count // len(np.unique(pool.labels))
+    parts = []
+    for label in np.unique(pool.labels):
+        rows = np.flatnonzero(pool.labels == label)
+        parts.append(rows[np.argsort(-scores[rows], kind="stable")[:share]])
+    return np.sort(np.concatenate(parts))
+
+
+def reality(written: Floats, real: Floats) -> Scores:
+    """Return the log-odds (N,) of each written text to be a real one, by a classifier that has not seen it."""
+    rows = np.concatenate([written, real])
+    is_real = np.arange(len(rows)) >= len(written)
+    # As in hundredth.evaluation.closeness: with a weaker penalty it fits noise.
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000))
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    odds: Scores = cross_val_predict(model, rows, is_real, cv=folds, method="decision_function")
+    print(f"  {len(real)} real ones told from written ones: ROC AUC {roc_auc_score(is_real, odds):.3f}", flush=True)
+    return odds[: len(written)]
+
+
+def spread(pool: Pool, count: int) -> NDArray[np.int64]:
+    """Return the texts nearest to the centres of as many clusters."""
+    centres = (
+        MiniBatchKMeans(count, random_state=0, n_init=1, batch_size=2048).fit(pool.embeddings).cluster_centers_
+    )
+    return np.unique(pairwise_distances_argmin(centres, pool.embeddings))
+
+
+def choices(run: Run, pool: Pool, of_gold: Scores) -> dict[str, NDArray[np.int64]]:
+    """Return what each rule chooses; `of_gold` (N, C) is what a student of the labelled texts says of the pool."""
+    random = np.random.default_rng(run.config.sampling.seed)
+    lot, gumbel = random.random(len(pool.texts)), random.gumbel(size=len(pool.texts))
+    soft = pool.soft_labels.astype(np.float64)
+    logs, rows = np.log(np.maximum(soft, 1e-9)), np.arange(len(pool.texts))
+    real = (run.knowledge.of([origin], augmented=False).texts for origin in ("gold", "unlabelled"))
+    # Of the LLM as it comes: the annotator has been trained on the labelled texts, and would know them again.
+    teacher = open_teacher(HFTeacher(run.config.llm.name), None)
+    states = [teacher.encode(["\n".join(fields) for fields in texts]) for texts in (pool.texts, *real)]
+    divergence = (soft * (logs - np.log(np.maximum(of_gold, 1e-9)))).sum(axis=1)
+    agreed = soft.argmax(axis=1) == pool.labels
+    scores = {
+        "random": lot,
+        "quality": soft[rows, pool.labels],
+        "agreed": lot + agreed,
+        "unsure": -(soft * logs).sum(axis=1),
+        "unknown": divergence,
+        # The best by log-odds + Gumbel noise are a draw in proportion to the odds.
+        "real-gold": reality(states[0], states[1]) + gumbel,
+        "real-unlabelled": reality(states[0], states[2]) + gumbel,
+    }
+    return {
+        **{name: best_of_label(pool, one, CHOSEN) for name, one in scores.items()},
+        "spread": spread(pool, CHOSEN),
+        "random-300": best_of_label(pool, lot, 300),
+        "random-all": rows,
+    }
+
+
+def run_seed(run: Run, students: int, pool_size: int, work: Path) -> None:
+    """Judge every rule on one run, as far as that is not done; a cell's file has a value for each student."""
+    task, seed = run.data.task.name, run.config.task.seed
+    todo = [name for name in RULES if not (work / f"{task}-{seed}-{name}.json").exists()]
+    if not todo:
+        return
+    pool = make_pool(run, pool_size, work / f"{task}-{seed}")
+    gold = run.knowledge.of(["gold"])
+    judge = unseen_rows(run, task, JUDGES)
+    recipe = Recipe(("gold", "generated"), retrieve=False)
+    with deployed(run, run.config.base, gold, Recipe(("gold",), retrieve=False), run.config.student) as model:
+        chosen = choices(run, pool, model.predict_proba(pool.texts))
+    knowledge = {name: pool.knowledge(gold, rows) for name, rows in chosen.items()}
+    knowledge["gold"] = gold
+    unlabelled = run.knowledge.of(["unlabelled"], augmented=False)
+    some = np.random.default_rng(seed).permutation(len(unlabelled)) < CHOSEN
+    knowledge["unlabelled"] = joined(gold, replace(unlabelled.rows(some), origins=["generated"] * int(some.sum())))
+    with run.reporter.bar(f"{task}, seed {seed}") as progress:
+        for number, name in enumerate(todo):
+            found = []
+            for one in range(students):
+                settings = run.config.student.model_copy(update={"seed": one})
+                with deployed(run, run.config.base, knowledge[name], recipe, settings) as model:
+                    found.append(judged(run, model, judge))
+            part = knowledge[name].of(["generated"])
+            write_json(
+                work / f"{task}-{seed}-{name}.json",
+                {
+                    "score": [one for one, _ in found],
+                    "log_likelihood": [one for _, one in found],
+                    "texts": len(part),
+                },
+            )
+            progress(number + 1, len(todo), f"{name}: {np.mean([one for one, _ in found]):.3f}")
+
+
+def gather(work: Path, seeds: list[int], target: Path) -> None:
+    """Write the results of all finished cells: the mean over a run's students, a value for each run."""
+    rows = []
+    for task in TASKS:
+        for name in RULES:
+            files = [work / f"{task}-{seed}-{name}.json" for seed in seeds]
+            cells = [read_json(file) for file in files if file.exists()]
+            for metric, unit in (("score", "fraction"), ("log_likelihood", "nats"), ("texts", "count")):
+                values = [float(np.mean(cell[metric])) for cell in cells]
+                rows += [Row(task, name, metric, values, unit)] if values else []
+    if rows:
+        write_results(target, target.stem, seeds, rows)
+
+
+def main() -> None:
+    """Judge whatever has not been judged; write after each run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--students", type=int, default=2, help="students of each rule and run (%(default)s)")
+    parser.add_argument("--task", action="append", choices=TASKS, help="only this task; may be repeated")
+    parser.add_argument("--pool", type=int, default=5000, help="texts written for each run (%(default)s)")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="where transfer.py keeps its runs (%(default)s)")
+    parser.add_argument("--work", type=Path, default=WORK, help="where the cells are kept (%(default)s)")
+    options = parser.parse_args()
+    if "HUNDREDTH_DATA" not in os.environ:
+        sys.exit("set HUNDREDTH_DATA to the folder that holds the benchmark data (glue/, superglue/, senteval/)")
+    seeds, target = list(range(options.seeds)), RESULTS / "selection.json"
+    with threads(1):
+        for seed in seeds:
+            for task in options.task or TASKS:
+                run = Run.open(options.runs / f"{task}-{seed}-pruned", Reporter())
+                run_seed(run, options.students, options.pool, options.work)
+                gather(options.work, seeds, target)
+
+
+if __name__ == "__main__":
+    main()
