@@ -158,9 +158,8 @@ def reality(written: Floats, real: Floats) -> Scores:
 
 def spread(pool: Pool, count: int) -> NDArray[np.int64]:
     """Return the texts nearest to the centres of as many clusters."""
-    centres = (
-        MiniBatchKMeans(count, random_state=0, n_init=1, batch_size=2048).fit(pool.embeddings).cluster_centers_
-    )
+    clusters = MiniBatchKMeans(min(count, len(pool.texts)), random_state=0, n_init=1, batch_size=2048)
+    centres = clusters.fit(pool.embeddings).cluster_centers_
     return np.unique(pairwise_distances_argmin(centres, pool.embeddings))
 
 
