@@ -1,5 +1,6 @@
 """A run that makes its model anew takes over what users taught the one before, whatever happens meanwhile."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_killed_while_the_models_change_places_it_loses_nothing(
 ) -> None:
     """Silent otherwise: with the old model, what users taught it would be gone."""
     before, log = shown(taught), told(taught)
-    rename, done = Path.rename, []
+    rename, remove, done = Path.rename, shutil.rmtree, []
 
     def crashing(path: Path, target: Path) -> Path:
         if target.parent == taught and len(done) == renamed:
@@ -90,21 +91,21 @@ def test_killed_while_the_models_change_places_it_loses_nothing(
         done.append(path)
         return rename(path, target)
 
+    def crashing_at_old(path: Path | str, **options: Any) -> None:
+        if Path(path).parent == taught and Path(path).exists():
+            raise Crash
+        remove(path, **options)
+
     with monkeypatch.context() as patched:
         patched.setattr(Path, "rename", crashing)
         if renamed == 2:
-            patched.setattr("hundredth.files.shutil.rmtree", _crash_at_old)
+            patched.setattr("hundredth.files.shutil.rmtree", crashing_at_old)
         with pytest.raises(Crash):
             make_anew(taught)
     assert len(done) == renamed
     make_anew(taught)
     assert (shown(taught), told(taught)) == (before, log)
     assert {path.name for path in taught.iterdir() if path.name.startswith(".")} == {".lock"}
-
-
-def _crash_at_old(path: Path, **_: Any) -> None:
-    if path.exists():
-        raise Crash
 
 
 def test_a_store_of_which_users_deleted_everything_stays_empty_and_can_be_used(finished_run: Path) -> None:

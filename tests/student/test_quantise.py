@@ -41,6 +41,11 @@ def toy_graph(table: np.ndarray, weight: np.ndarray) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
+def calibrating(seed: int = 0) -> list[dict[str, np.ndarray]]:
+    """Ids for the ranges of activations: all fifty words, in texts of ten."""
+    return [{"ids": part[None]} for part in np.random.default_rng(seed).permutation(50).reshape(5, 10)]
+
+
 def run(model: onnx.ModelProto | bytes, ids: np.ndarray) -> list[np.ndarray]:
     content = model if isinstance(model, bytes) else model.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -69,7 +74,7 @@ def test_every_dimension_keeps_its_digits_however_large_another_is(seed: int, ou
 def test_the_outputs_stay_close_through_shared_weights() -> None:
     model = toy_graph(*some_matrices(0))
     ids = np.arange(12).reshape(3, 4)
-    for small in (weights_in_int8(model), arithmetic_in_int8(model)):
+    for small in (weights_in_int8(model), arithmetic_in_int8(model, calibrating())):
         for seen, expected in zip(run(small, ids), run(model, ids), strict=True):
             assert np.abs(seen - expected).max() < 0.03 * np.abs(expected).max()
             assert not np.array_equal(seen, expected)
@@ -95,7 +100,7 @@ def test_a_shared_weight_is_stored_once_and_the_float_matrices_are_gone() -> Non
 def test_the_classifier_stays_in_float_in_both_ways() -> None:
     model = toy_graph(*some_matrices(0))
     head = next(item for item in model.graph.initializer if item.name == "head")
-    for small in (weights_in_int8(model), onnx.load_from_string(arithmetic_in_int8(model))):
+    for small in (weights_in_int8(model), onnx.load_from_string(arithmetic_in_int8(model, calibrating()))):
         floats = [numpy_helper.to_array(item) for item in small.graph.initializer if list(item.dims) == [16, 3]]
         assert len(floats) == 1
         np.testing.assert_array_equal(floats[0], numpy_helper.to_array(head))
@@ -105,8 +110,39 @@ def test_the_model_given_is_left_as_it_was() -> None:
     model = toy_graph(*some_matrices(0))
     before = model.SerializeToString()
     weights_in_int8(model)
-    arithmetic_in_int8(model)
+    arithmetic_in_int8(model, calibrating())
     assert model.SerializeToString() == before
+
+
+def test_int8_arithmetic_gives_a_text_the_same_in_every_batch() -> None:
+    """Silent otherwise: the key of a text in the store is not the one that a query with it gets."""
+    small = arithmetic_in_int8(toy_graph(*some_matrices(0)), calibrating())
+    ids = np.arange(40).reshape(8, 5)
+    together = run(small, ids)
+    for row in range(8):
+        for one, other in zip(run(small, ids[row : row + 1]), together, strict=True):
+            np.testing.assert_array_equal(one[0], other[row])
+
+
+def test_int8_weights_leave_room_for_two_products_in_16_bits() -> None:
+    """Silent otherwise: processors without VNNI add two products in 16 bits, and cut off what is beyond."""
+    content = arithmetic_in_int8(toy_graph(*some_matrices(0)), calibrating())
+    weights = [
+        numpy_helper.to_array(item)
+        for item in onnx.load_from_string(content).graph.initializer
+        if item.data_type == TensorProto.INT8 and list(item.dims) == [16, 16]
+    ]
+    assert len(weights) == 1
+    assert np.abs(weights[0].astype(int)).max() <= 64
+
+
+def test_a_large_table_is_restored_row_by_row_and_a_small_one_when_it_is_loaded() -> None:
+    """Silent otherwise: a large vocabulary takes four times its bytes in memory."""
+    generator = np.random.default_rng(0)
+    weight = generator.normal(size=(4, 4))
+    for rows, gathered in ((1024, "table.float"), (1025, "table.int8")):
+        model = weights_in_int8(toy_graph(generator.normal(size=(rows, 4)), weight))
+        assert next(node for node in model.graph.node if node.op_type == "Gather").input[0] == gathered
 
 
 def test_rows_and_columns_of_zeros_stay_zeros() -> None:

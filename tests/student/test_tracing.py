@@ -25,11 +25,13 @@ def test_what_is_traced_computes_what_the_student_does(architecture: str) -> Non
     assert model.encoder.config._attn_implementation == usual
 
 
-def test_bert_is_traced_in_its_lean_form() -> None:
-    model, _ = tiny_student("bert")
+@pytest.mark.parametrize(
+    ("architecture", "form"), [("bert", "_Packed"), ("roberta", "_Packed"), ("mpnet", "_Lean")]
+)
+def test_what_is_built_as_bert_is_traced_in_its_packed_form(architecture: str, form: str) -> None:
+    model, _ = tiny_student(architecture)
     with torch.no_grad(), traceable(model.eval(), LENGTH) as traced:
-        assert traced is not model
-        assert model.encoder.config._attn_implementation == "eager"
+        assert type(traced).__name__ == form
 
 
 def test_an_encoder_that_hides_what_is_far_away_is_traced_as_it_is() -> None:
