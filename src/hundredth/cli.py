@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hundredth.runtime import Model
     from hundredth.runtime.engines import EngineName
 
-_CHUNK = 256  # texts predicted at a time: the first answers come soon, and a file of any length is streamed
+_CHUNK = 256  # texts predicted at a time: the first answers come soon, and one text a line is streamed
 
 
 def main() -> None:
@@ -54,7 +54,9 @@ def app() -> None:
 @click.command(cls=Command)
 @model_argument
 @argument("texts", "Texts to label.", nargs=-1)
-@click.option("--file", type=PATH, help="File of texts: .txt (one a line), or .csv, .tsv, .jsonl with the columns.")
+@click.option(
+    "--file", type=PATH, help="File of texts: .txt (one a line), or .csv, .tsv, .jsonl, .parquet with the columns."
+)
 @json_option("Print one JSON object a text.")
 @click.option("--explain", is_flag=True, help="Say which stored texts decided it.")
 @click.option("--abstain-below", type=float, help="Give no label where its probability is below this.")
@@ -105,7 +107,7 @@ def predict(
 
 
 def _texts(model: "Model", given: Sequence[str], file: Path | None) -> Iterator[tuple[str, ...]]:
-    from hundredth.runtime import read_texts
+    from hundredth.text_files import read_texts
 
     fields = ", ".join(model.fields)
     if given and file is not None:

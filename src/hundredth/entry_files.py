@@ -1,24 +1,29 @@
-"""Entries of a knowledge store in files: what is exported, and what is read of any table of labelled texts."""
+"""Entries of a knowledge store in files: what is exported, and what is read and added of any labelled texts."""
 
 import csv
 import json
 import math
 import reprlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO, cast
 
+import numpy as np
+
 from hundredth.errors import UserError
 from hundredth.runtime import Model
-from hundredth.runtime.knowledge import Given, check_label_name, unknown_label
-from hundredth.store import Entry, Origin
+from hundredth.runtime.knowledge import Given, unknown_label
+from hundredth.runtime.texts import checked_text
+from hundredth.store import Change, Entry, Origin
+from hundredth.store.checks import check_label_name
+from hundredth.store.history import Said, repeating
 from hundredth.tables import listed, read_table
 
 _SOFT_LABEL, _ORIGIN = "soft_label", "origin"
 # What a run that makes a model anew leaves behind has its texts beside the names of their fields.
-_FIELDS, _TEXTS, _PROBABILITIES = "fields", "texts", "probabilities"
+_FIELDS, _TEXTS, _PROBABILITIES, _CHANGE = "fields", "texts", "probabilities", "change"
 
 Cells = Mapping[str, object]
 Key = tuple[tuple[str, ...], str | None]
@@ -26,10 +31,11 @@ Key = tuple[tuple[str, ...], str | None]
 
 @dataclass(frozen=True)
 class FileRow:
-    """An entry to be, with the line of the file where it begins."""
+    """An entry to be, with the line of the file where it begins, and what change it was due to, if that is told."""
 
     line: int
     given: Given
+    said: Said | None = None
 
     @property
     def key(self) -> Key:
@@ -45,7 +51,7 @@ class Sifted:
     have another label too, in the file or in the store.
     """
 
-    new: list[Given]
+    new: list[FileRow]
     repeated: int
     known: int
     disputed: int
@@ -75,14 +81,16 @@ def read_entries(
     rows = []
     for line, row in zip(table.lines, table.rows, strict=True):
         cells = dict(zip(table.columns, row, strict=True))
+        said = None
         try:
             if left_behind:
                 given = _left_behind(cells, fields, label_column)
+                said = _said(cells.get(_CHANGE))
             else:
                 given = _flat(cells, fields, columns, label_column)
         except (ValueError, UserError) as error:
             raise UserError(f"{path} line {line}: {error}") from None
-        rows.append(FileRow(line, given))
+        rows.append(FileRow(line, given, said))
     return rows
 
 
@@ -117,7 +125,7 @@ def sift(rows: Sequence[FileRow], model: Model) -> Sifted:
         if entry.texts in texts:
             there.add((entry.texts, _gold(entry, model.labels)))
             said[entry.texts].add(model.labels[entry.shown_label])
-    new: dict[Key, Given] = {}
+    new: dict[Key, FileRow] = {}
     known = repeated = 0
     for row in rows:
         said[row.given.texts].add(row.given.shown_label)
@@ -126,9 +134,45 @@ def sift(rows: Sequence[FileRow], model: Model) -> Sifted:
         elif row.key in new:
             repeated += 1
         else:
-            new[row.key] = row.given
-    disputed = sum(len(said[fields]) > 1 for fields in {given.texts for given in new.values()})
+            new[row.key] = row
+    disputed = sum(len(said[fields]) > 1 for fields in {row.given.texts for row in new.values()})
     return Sifted(list(new.values()), repeated, known, disputed)
+
+
+def put(
+    model: Model,
+    folder: Path,
+    rows: Iterable[FileRow],
+    by: str,
+    note: str,
+    progress: Callable[[int], object] | None = None,
+) -> list[Change]:
+    """Add rows to the model in `folder`, with labels that it does not know; return the changes.
+
+    Rows that tell the change that they were due to are added by that change again, with its author and time; all
+    others, and new labels, by one of `by` and `note`. `progress` is told how many more of the texts are encoded.
+    """
+    made: list[Change] = []
+    plain: list[Given] = []
+    again: dict[Said, list[Given]] = defaultdict(list)
+    for row in rows:
+        (plain if row.said is None else again[row.said]).append(row.given)
+    keys = {}
+    for said, entries in again.items():
+        keys[said] = model.embed([one.texts for one in entries])[0]
+        if progress is not None:
+            progress(len(entries))
+    if again:
+        names = (name for entries in again.values() for one in entries for name in one.labels)
+        model.store.add_labels(dict.fromkeys(names), by=by, note=note)
+        with repeating(folder) as store:
+            for said in sorted(again):
+                added = _entries(again[said], said.at, store.labels)
+                made.append(store.repeat(said.kind, said.at, said.by, said.note, [], added, keys[said]))
+    if plain:
+        model.store.put(plain, new_labels=True, by=by, note=note, progress=progress)
+        made.append(model.log(1)[0])
+    return made
 
 
 def write_entries(
@@ -194,26 +238,29 @@ def _left_behind(cells: Cells, fields: Sequence[str], label_column: str) -> Give
     return _given(texts, cells[label_column], _soft_label(cells[_PROBABILITIES]), cells.get(_ORIGIN))
 
 
+def _said(change: object) -> Said | None:
+    try:
+        return None if change is None else Said.from_dict(change)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"its change cannot be read ({type(error).__name__}: {error})") from None
+
+
+def _entries(rows: Sequence[Given], created: str, labels: Sequence[str]) -> list[Entry]:
+    soft_labels = np.array([[one.probabilities.get(name, 0) for name in labels] for one in rows], np.float32)
+    return [
+        Entry(0, one.texts, soft, None if one.label is None else labels.index(one.label), one.origin, created)
+        for one, soft in zip(rows, soft_labels, strict=True)
+    ]
+
+
 def _given(
     texts: Mapping[str, object], label: object, soft_label: dict[str, float] | None, origin: object
 ) -> Given:
-    checked = tuple(_text(value, field) for field, value in texts.items())
+    checked = tuple(checked_text(value, repr(field)) for field, value in texts.items())
     name = _label(label)
     if soft_label is None:
         return Given(checked, name)
     return Given(checked, name, soft_label, "user" if origin is None else cast(Origin, origin))
-
-
-def _text(value: object, field: str) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{field!r} is {reprlib.repr(value)}, it must be a text")
-    if not value.strip():
-        raise ValueError(f"{field!r} is empty: remove the row, or give it words")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{field!r} holds half of a surrogate pair, which is no character") from None
-    return value
 
 
 def _label(value: object) -> str | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hundredth.console import model_folder
 from hundredth.errors import UserError
 from hundredth.files import atomic_path
 from hundredth.knowledge_commands import log_options, new_labels_by, opened, shown, who
@@ -19,6 +20,7 @@ from hundredth.options import PATH, Command, argument, model_argument
 
 if TYPE_CHECKING:
     from hundredth.entry_files import Sifted
+    from hundredth.store import Change
 
 _LONG = 2000  # texts from which on a bar shows how far they are
 _LINES, _TABLE = (".jsonl", ".ndjson"), ".csv"
@@ -57,29 +59,27 @@ def import_entries(
     hundredth knowledge import runs/tickets complaints.jsonl --new-labels --dry-run
 
     What the file says twice and what is known already is left out. A file with a bad row is refused as a whole.
-    What `export` wrote is read back as it was, with soft labels and origins.
+    What `export` wrote is read back as it was, with soft labels and origins; what a new model had no place for, as
+    the changes that it was, each with its author and time.
     """
     with opened(model, threads=None) as loaded, new_labels_by("--new-labels"):
-        from hundredth.entry_files import added_labels, read_entries, sift
+        from hundredth.entry_files import added_labels, put, read_entries, sift
 
         rows = read_entries(file, loaded.fields, label_column, text_columns)
         added = added_labels(file, rows, loaded.labels, new_labels)
         found = sift(rows, loaded)
-        change = None
+        changes: list[Change] = []
         if found.new and not dry_run:
             with _bar(len(found.new)) as progress:
-                loaded.store.put(
-                    found.new, new_labels=new_labels, by=who(by), note=note or file.name, progress=progress
-                )
-            change = loaded.log(1)[0]
+                changes = put(loaded, model_folder(model), found.new, who(by), note or file.name, progress)
         if as_json:
             counts = {"added": len(found.new), "repeated": found.repeated, "known": found.known}
             told = {**counts, "disputed": found.disputed, "new_labels": added}
             click.echo(
-                json.dumps({"change": None if change is None else change.to_dict(), **told}, ensure_ascii=False)
+                json.dumps({"changes": [change.to_dict() for change in changes], **told}, ensure_ascii=False)
             )
             return
-        if change is not None:
+        for change in changes:
             click.echo(shown(change, as_json=False))
         for line in _told(found, added, dry_run):
             click.echo(line)

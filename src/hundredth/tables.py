@@ -65,9 +65,7 @@ def read_table(path: Path) -> Table:
 def check_file(path: Path) -> None:
     """Raise UserError unless `path` is a file with something in it."""
     if path.is_dir():
-        raise UserError(
-            f"{path} is a folder: name a file in it, or for a benchmark folder say which task with --task"
-        )
+        raise UserError(f"{path} is a folder: name a file in it")
     if not path.exists():
         raise UserError(f"{path} does not exist (looked in {path.absolute().parent})")
     if path.stat().st_size == 0:
@@ -152,22 +150,29 @@ def read_jsonl(path: Path) -> Table:
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{path} line {number}: not valid JSON ({error.msg}, column {error.colno}); "
-                "JSON Lines holds one whole object on each line"
-            ) from None
-        except RecursionError:
-            raise UserError(f"{path} line {number}: JSON nested too deeply to read") from None
-        if not isinstance(value, dict):
-            raise UserError(f"{path} line {number}: a JSON {type(value).__name__}, where an object is needed")
-        objects.append(value)
+        objects.append(parse_object(line, f"{path} line {number}"))
         numbers.append(number)
     columns = tuple(dict.fromkeys(key for value in objects for key in value))
     rows = [tuple(value.get(name) for name in columns) for value in objects]
     return Table(path, columns, rows, numbers)
+
+
+def parse_object(line: str, where: str) -> dict[str, Any]:
+    """Read the JSON object on a line; UserError says `where` there is none."""
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{where}: not valid JSON ({error.msg}, column {error.colno}); "
+            "JSON Lines holds one whole object on each line"
+        ) from None
+    except RecursionError:
+        raise UserError(f"{where}: JSON nested too deeply to read") from None
+    except ValueError:  # Python's limit
+        raise UserError(f"{where}: JSON with a number of too many digits to read") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: a JSON {type(value).__name__}, where an object is needed")
+    return value
 
 
 def read_parquet(path: Path) -> Table:

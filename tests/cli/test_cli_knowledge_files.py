@@ -108,11 +108,11 @@ def test_what_is_known_or_said_twice_is_left_out_and_told(run: Any, make_model: 
     )
     assert len(entries_of(model)) == 3
     [told] = as_json(run("knowledge", "import", model, file, "--json", "--note", "n").stdout)
-    change = told.pop("change")
+    [change] = told.pop("changes")
     assert (change["added"], change["note"]) == ([[4, 7]], "n")
     assert told == {"added": 4, "repeated": 2, "known": 1, "disputed": 2, "new_labels": []}
     [again] = as_json(run("knowledge", "import", model, file, "--json").stdout)
-    assert again == {"change": None, "added": 0, "repeated": 0, "known": 7, "disputed": 0, "new_labels": []}
+    assert again == {"changes": [], "added": 0, "repeated": 0, "known": 7, "disputed": 0, "new_labels": []}
     assert run("predict", model, "my card").stdout.split("\t")[0] == "delivery"
     assert len(entries_of(model)) == 7
 
@@ -230,29 +230,91 @@ def test_a_field_may_have_the_name_of_another_column(run: Any, make_model: MakeM
     assert entries_of(other) == entries_of(model)
 
 
-def test_what_a_new_model_had_no_place_for_can_be_read(
+def change_of(id: int, kind: str, at: str, by: str, note: str = "") -> dict[str, Any]:
+    return {"id": id, "at": f"2026-{at}T12:00:00+00:00", "kind": kind, "by": by, "note": note}
+
+
+def left_behind(text: str, label: str | None, change: dict[str, Any] | None, **more: Any) -> str:
+    """Return a row as a run writes it beside the model that it makes anew."""
+    told = {"texts": [text], "label": label, "probabilities": {label: 1.0}, "origin": "user", "created": "?"}
+    return json.dumps({**told, "fields": ["message"], "change": change, **more}) + "\n"
+
+
+def test_what_a_new_model_had_no_place_for_is_added_with_who_said_it_and_when(
     run: Any, refused: Refused, make_model: MakeModel, tmp_path: Path
 ) -> None:
-    """As a run writes it beside the model that it makes anew."""
-    left = {
-        "texts": ["my card"],
-        "label": "fee",
-        "probabilities": {"fee": 1.0},
-        "origin": "user",
-        "created": "2026-11-22T12:00:00+00:00",
-        "fields": ["message"],
-        "change": {"id": 4, "at": "2026-11-22T12:00:00+00:00", "kind": "add", "by": "Ada", "note": ""},
-    }
-    soft = {**left, "label": None, "probabilities": {"refund": 0.5, "fee": 0.5}, "origin": "generated"}
+    """Silent otherwise: the log would name whoever has imported the file."""
+    added = change_of(4, "add", "02-03", "Ada")
+    soft = {"probabilities": {"refund": 0.5, "fee": 0.5}, "origin": "generated"}
     file = tmp_path / "left-behind.jsonl"
-    file.write_text(f"{json.dumps(left)}\n{json.dumps(soft)}\n")
+    file.write_text(
+        left_behind("my card", "fee", added)
+        + left_behind("money", "fee", change_of(7, "correct", "05-06", "Bo", "ticket 7"))
+        + left_behind("my card", None, added, **soft)
+        + left_behind("the machine", "costs", None)
+        + left_behind("back", "refund", change_of(2, "add", "01-02", "Ada"))
+    )
     model = make_model()
-    assert "unknown label 'fee'" in refused("knowledge", "import", model, file)
-    run("knowledge", "import", model, file, "--new-labels")
+    assert "line 1: unknown label 'fee'" in refused("knowledge", "import", model, file)
+    with hundredth.load(model) as served:
+        told = run("knowledge", "import", model, file, "--new-labels", "--by", "Cy").stdout.splitlines()
+        assert [entry.id for entry in served.store.entries()] == [1, 2, 3, 4, 5, 6, 7, 8]
+        assert served.predict(["money", "the machine"]) == ["fee", "costs"]
+        log = [(one.kind, one.at[:10], one.by, one.note, one.added) for one in served.log()[::-1]]
+        assert [line.split("\t")[3:5] for line in told[:4]] == [
+            ["Ada", "+4"],
+            ["Ada", "+5..6"],
+            ["Bo", "+7"],
+            ["Cy", "+8"],
+        ]
+        assert told[4:6] == ["5 entries added", "new labels: 'fee', 'costs'"]
+        assert log[1][2:] == ("Cy", "new label 'fee': left-behind.jsonl", ())
+        assert log[2:5] == [
+            ("add", "2026-01-02", "Ada", "", (4,)),
+            ("add", "2026-02-03", "Ada", "", (5, 6)),
+            ("correct", "2026-05-06", "Bo", "ticket 7", (7,)),
+        ]
+        assert log[5][2:] == ("Cy", "new label 'costs': left-behind.jsonl", ())
+        assert log[6][2:] == ("Cy", "left-behind.jsonl", (8,))
+        assert served.store.get(7).created == log[4][1] + "T12:00:00+00:00"
+        served.undo(4)
     assert entries_of(model)[3:] == [
-        (("my card",), 3, [0, 0, 0, 1], "user"),
-        (("my card",), None, [0, 0.5, 0, 0.5], "generated"),
+        (("back",), 1, [0, 1, 0, 0, 0], "user"),
+        (("money",), 3, [0, 0, 0, 1, 0], "user"),
+        (("the machine",), 4, [0, 0, 0, 0, 1], "user"),
     ]
+    [again] = as_json(run("knowledge", "import", model, file, "--json").stdout)
+    assert [one["by"] for one in again["changes"]] == ["Ada"]
+    assert (again["added"], again["known"]) == (2, 3)
+    assert entries_of(model)[6:] == [
+        (("my card",), 3, [0, 0, 0, 1, 0], "user"),
+        (("my card",), None, [0, 0.5, 0, 0.5, 0], "generated"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("kind", "delete", "ValueError: change.kind is 'delete'"),
+        ("at", "yesterday", "ValueError: Invalid isoformat string: 'yesterday'"),
+        ("at", 7, "TypeError"),
+        ("id", "4", "TypeError: change.id is '4'"),
+        ("by", None, "TypeError: change.by is None"),
+        ("note", 7, "TypeError: change.note is 7"),
+    ],
+)
+def test_a_change_that_is_none_is_refused(
+    name: str, value: Any, said: str, refused: Refused, make_model: MakeModel, tmp_path: Path
+) -> None:
+    model = make_model()
+    change = change_of(4, "add", "02-03", "Ada")
+    file = tmp_path / "left-behind.jsonl"
+    broken = left_behind("money", "refund", {**change, name: value})
+    file.write_text(left_behind("my card", "refund", change) + broken)
+    assert f"line 2: its change cannot be read ({said}" in refused("knowledge", "import", model, file)
+    file.write_text(left_behind("my card", "refund", change) + left_behind("money", "refund", {"id": 4}))
+    assert "line 2: its change cannot be read (KeyError: 'kind')" in refused("knowledge", "import", model, file)
+    assert len(entries_of(model)) == 3
 
 
 def test_a_model_without_knowledge_has_none_to_export(

@@ -144,7 +144,7 @@ def test_a_task_of_two_fields_reads_files_and_json_lines(
     assert run("predict", pair_model, stdin=line).stdout == result.stdout
     said = refused("predict", pair_model, "the street is wet")
     assert said == "this task reads premise, hypothesis: use --file, or pipe JSON lines with these keys"
-    assert "is not JSON" in refused("predict", pair_model, stdin="the street is wet")
+    assert "standard input line 1: not valid JSON" in refused("predict", pair_model, stdin="the street is wet")
 
 
 @pytest.mark.parametrize(
@@ -153,11 +153,11 @@ def test_a_task_of_two_fields_reads_files_and_json_lines(
         (["{none}", "a text"], None, "none is not a model folder: it has no hundredth.json"),
         (["{model}", "  "], None, "text 0 is empty"),
         (["{model}"], "", "standard input holds no text"),
-        (["{model}"], "one\n\nthree\n", "standard input, line 2: 'text' is empty"),
+        (["{model}"], "one\n\nthree\n", "standard input line 2: 'text' is empty"),
         (["{model}"], b"caf\xe9\n", "standard input is not UTF-8"),
         (["{model}", "--file", "{none}.txt"], None, "none.txt cannot be read: No such file or directory"),
         (["{model}", "--file", "{empty}"], None, "empty.txt holds no text"),
-        (["{model}", "--file", "{model}/README.md"], None, "must end in .txt, .csv, .tsv or .jsonl, not '.md'"),
+        (["{model}", "--file", "{model}/README.md"], None, "README.md ends in '.md', which is no kind of file"),
         (["{model}", "--file", "{empty}", "a text"], None, "leave one out"),
         (["{model}", "--threads", "0", "a text"], None, "threads is 0: give at least 1"),
     ],
@@ -193,11 +193,13 @@ main()
 """
 
 
-def test_predicting_needs_no_training_stack(model: Path, expected: list[tuple[str, float]]) -> None:
-    done = python(BASE_INSTALL, "predict", model, "--explain", TEXTS[0])
-    assert done.stderr == ""
-    assert done.returncode == 0
-    assert done.stdout.splitlines()[0] == lines_of(expected, TEXTS)[0]
+def test_predicting_needs_no_training_stack(model: Path, tmp_path: Path, expected: list[tuple[str, float]]) -> None:
+    (tmp_path / "some.csv").write_text(f"text\n{TEXTS[0]}\n")
+    for given in (TEXTS[:1], ["--file", tmp_path / "some.csv"]):
+        done = python(BASE_INSTALL, "predict", model, "--explain", *given)
+        assert done.stderr == ""
+        assert done.returncode == 0
+        assert done.stdout.splitlines()[0] == lines_of(expected, TEXTS)[0]
 
 
 def test_files_of_knowledge_need_no_training_stack(model: Path, tmp_path: Path) -> None:

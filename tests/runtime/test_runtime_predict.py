@@ -231,7 +231,7 @@ def test_what_cannot_be_added_is_refused(model):
         ([("a", "b")], "text 0 has 2 fields"),
         ([{"body": "a"}], "text 0 has no field 'text'"),
         ([{"text": None}], "text 0 is None"),
-        (["ok", "bad \ud800"], "text 1 is not valid Unicode"),
+        (["ok", "bad \ud800"], "text 1 holds half of a surrogate pair"),
     ],
 )
 def test_what_is_no_text_is_refused_by_position(model, texts, message):

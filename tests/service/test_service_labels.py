@@ -24,6 +24,9 @@ def test_a_label_is_added_when_that_is_said(client):
     change = client.post(CORRECT, json=sent, headers={"X-User": "Ada"}).json()["change"]
     sent = {"texts": ["money", "my parcel"], "labels": ["costs", "refund"], "new_labels": True}
     assert client.post(ADD, json=sent).json() == {"ids": [5, 6]}
+    # One that is there by then is taken as it is.
+    again = client.post(CORRECT, json={"text": TEXT, "label": "fee", "new_label": True})
+    assert (again.status_code, again.json()["change"]["kind"]) == (200, "correct")
     shown = client.get("/v1/model").json()
     assert (shown["labels"], shown["added_labels"]) == ([*LABELS, "fee", "costs"], ["fee", "costs"])
     predictions = client.post(PREDICT, json={"texts": [TEXT, "money"]}).json()["predictions"]

@@ -79,6 +79,9 @@ def test_a_label_is_added_once_and_for_good(store):
     for name in ("", "  ", None):
         with pytest.raises(UserError, match="a label needs a name"):
             store.add_label(name)
+    for name in (" fee", "a  fee", "a\nfee", "fee\u202e"):
+        with pytest.raises(UserError, match="a new label cannot be named"):
+            store.add_label(name)
     assert store.labels[3:] == ("refund",)
     assert [one.id for one in store.changes()] == [1]
 

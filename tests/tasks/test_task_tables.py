@@ -128,6 +128,7 @@ def test_another_encoding_is_read_when_the_layout_prescribes_it(tmp_path: Path) 
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', "line 2: not valid JSON"),
         ("a.jsonl", b"[1, 2]\n", "line 1: a JSON list, where an object is needed"),
         ("a.jsonl", b"[" * 100_000, "line 1: JSON nested too deeply"),
+        ("a.jsonl", b'{"text": ' + b"7" * 5000 + b"}", "line 1: JSON with a number of too many digits"),
         ("a.parquet", b"not parquet at all", "cannot be read as Parquet"),
         ("a.xlsx", b"PK", "ends in '.xlsx', which is no kind of table read here: use .csv"),
     ],
@@ -145,7 +146,7 @@ def test_a_damaged_file_is_refused_with_its_name_and_place(
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         read_table(tmp_path / "none.csv")
-    with pytest.raises(UserError, match=r"is a folder: name a file in it, or .* --task"):
+    with pytest.raises(UserError, match=r"is a folder: name a file in it$"):
         read_table(tmp_path)
 
 

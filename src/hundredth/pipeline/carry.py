@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from hundredth.pipeline.knowledge import Knowledge, write_jsonl
-from hundredth.pipeline.lessons import LEFT_BEHIND, Key, Lesson, Lessons, Said
+from hundredth.pipeline.lessons import LEFT_BEHIND, Key, Lesson, Lessons
 from hundredth.runtime import Model
 from hundredth.store import Entry
-from hundredth.store.history import repeating
+from hundredth.store.history import Said, repeating
 from hundredth.tasks.schema import Task
 
 

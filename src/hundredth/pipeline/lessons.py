@@ -15,25 +15,13 @@ from hundredth.errors import UserError
 from hundredth.pipeline.knowledge import read_jsonl
 from hundredth.runtime import Manifest
 from hundredth.store import Entry, Origin
-from hundredth.store.changes import Kind
 from hundredth.store.database import DATABASE
-from hundredth.store.history import History, held_history
+from hundredth.store.history import History, Said, held_history
 
 # In the folder of a model: what users taught one before it and what its labels had no place for.
 LEFT_BEHIND = "left-behind.jsonl"
 
 Key = tuple[tuple[str, ...], str | None]
-
-
-@dataclass(frozen=True, order=True)
-class Said:
-    """A change of a store: when it was made, its id in the log there, its kind, who made it, and why."""
-
-    at: str
-    change: int
-    kind: Kind
-    by: str
-    note: str
 
 
 @dataclass(frozen=True)
@@ -63,7 +51,6 @@ class Lesson:
 
     def to_row(self) -> dict[str, Any]:
         """Return plain values for JSON: an entry as `hundredth knowledge list --json` shows it, and whose it is."""
-        said = self.said
         return {
             "texts": self.texts,
             "label": self.label,
@@ -71,7 +58,7 @@ class Lesson:
             "origin": self.origin,
             "created": self.created,
             "fields": self.fields,
-            "change": {"id": said.change, "at": said.at, "kind": said.kind, "by": said.by, "note": said.note},
+            "change": self.said.to_dict(),
         }
 
     @classmethod
@@ -81,11 +68,8 @@ class Lesson:
         Raises:
             ValueError, KeyError, TypeError: it is something else.
         """
-        change = row["change"]
-        if change["kind"] not in ("add", "correct"):
-            raise ValueError(f"change.kind is {change['kind']!r}")
         return cls(
-            Said(change["at"], change["id"], change["kind"], change["by"], change["note"]),
+            Said.from_dict(row["change"]),
             tuple(row["fields"]),
             tuple(row["texts"]),
             row["label"],

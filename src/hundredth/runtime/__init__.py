@@ -2,7 +2,6 @@
 
 from hundredth.runtime.encoder import Encoder, available_threads
 from hundredth.runtime.explanation import Explanation, NeighbourShare
-from hundredth.runtime.inputs import read_texts
 from hundredth.runtime.knowledge import Hit, ModelStore
 from hundredth.runtime.manifest import (
     MANIFEST,
@@ -37,6 +36,5 @@ __all__ = [
     "available_threads",
     "dev_record",
     "load",
-    "read_texts",
     "risk_coverage",
 ]

@@ -12,6 +12,7 @@ from hundredth.errors import ConflictError, UnknownLabelError, UserError
 from hundredth.runtime.encoder import Encoder
 from hundredth.runtime.texts import Text, as_fields
 from hundredth.store import ORIGINS, Change, Entry, Filter, KnowledgeStore, Origin, Page
+from hundredth.store.checks import check_label_name
 
 _AT_ONCE = 1024  # texts encoded between two reports of the progress
 _NAMED = 20  # labels that an error lists
@@ -121,7 +122,7 @@ class ModelStore:
             if progress is not None:
                 progress(len(parts[-1]))
         # Only now: a label is for good, and a text that cannot be encoded is refused.
-        self._add_labels(names, by, note)
+        self.add_labels(names, by=by, note=note)
         indices = {name: self._index(name) for name in names}
         soft_labels = np.zeros((len(rows), len(self._store.labels)))
         for row, one in zip(soft_labels, entries, strict=True):
@@ -140,7 +141,7 @@ class ModelStore:
         [row] = as_fields([text], self._fields)
         self._check_labels([label], new_label)
         embeddings, _ = self._encoder.encode([row])
-        self._add_labels([label], by, note)
+        self.add_labels([label], by=by, note=note)
         return self._store.correct(row, self._index(label), embeddings[0], by, note)
 
     def add_label(self, label: str, *, by: str = "", note: str = "") -> Change:
@@ -150,8 +151,14 @@ class ModelStore:
             UserError: it is no name: empty, with other whitespace than single spaces inside, or not printable.
             ConflictError: there is such a label.
         """
-        check_label_name(label)
         return self._store.add_label(label, by, note)
+
+    def add_labels(self, labels: Iterable[str], *, by: str = "", note: str = "") -> None:
+        """Add those of the labels that there are not yet."""
+        for label in labels:
+            if label not in self._store.labels:
+                with suppress(ConflictError):  # somebody else has just added it
+                    self._store.add_label(label, by, note)
 
     def delete(self, ids: Iterable[int], *, by: str = "", note: str = "") -> int:
         """Delete entries by id and return how many were there."""
@@ -227,23 +234,6 @@ class ModelStore:
                 self._index(name)
             elif name not in self._store.labels:
                 check_label_name(name)
-
-    def _add_labels(self, names: Iterable[str], by: str, note: str) -> None:
-        """Add those that there are not yet."""
-        for name in names:
-            if name not in self._store.labels:
-                with suppress(ConflictError):  # somebody else has just added it
-                    self._store.add_label(name, by, note)
-
-
-def check_label_name(name: str) -> None:
-    """Refuse what is no name for a new label: it is shown in lists and tables, and has to be typed again."""
-    if not isinstance(name, str) or not name.strip():
-        raise UserError(f"a label needs a name, not {name!r}")
-    if name != " ".join(name.split()) or not name.isprintable():
-        raise UserError(
-            f"a new label cannot be named {name!r}: use printable characters and single spaces between words"
-        )
 
 
 def unknown_label(label: str, known: Sequence[str]) -> UnknownLabelError:

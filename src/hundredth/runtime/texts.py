@@ -33,18 +33,19 @@ def _one(text: Text, fields: Sequence[str], position: int) -> tuple[str, ...]:
             f"text {position} has {len(values)} fields: this task reads {len(fields)} ({', '.join(fields)})"
         )
     return tuple(
-        _checked(value, f"text {position}" + (f", field {field!r}," if len(fields) > 1 else ""))
+        checked_text(value, f"text {position}" + (f", field {field!r}," if len(fields) > 1 else ""))
         for value, field in zip(values, fields, strict=True)
     )
 
 
-def _checked(value: object, where: str) -> str:
+def checked_text(value: object, where: str) -> str:
+    """Return a text that can be encoded; UserError says of anything else what it is, and `where`."""
     if not isinstance(value, str):
         raise UserError(f"{where} is {reprlib.repr(value)}: it must be a string")
     if not value.strip():
         raise UserError(f"{where} is empty: remove it, or give it words")
     try:
         value.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"{where} is not valid Unicode: {error}") from error
+    except UnicodeEncodeError:
+        raise UserError(f"{where} holds half of a surrogate pair, which is no character") from None
     return value

@@ -15,7 +15,7 @@ _ERRORS = {
     403: "Changes are not possible here.",
     404: "There is no such thing.",
     408: "The body came too slowly.",
-    409: "It cannot be undone, because of a later change.",
+    409: "It cannot be undone: it is undone already, a later change stands in the way, or what it did stays.",
     413: "The body, the number of texts or a text is too large.",
     422: "The request does not fit: its form, its texts, a label.",
     429: "Too much is waiting: see Retry-After.",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hundredth.errors import UserError
+from hundredth.errors import ConflictError, UserError
 from hundredth.store.entries import ORIGINS, NewEntry, Origin
 
 
@@ -54,6 +54,23 @@ def label_index(label: int | None, count: int) -> int | None:
     if not 0 <= label < count:
         raise UserError(f"unknown label {label}: this store has labels 0 to {count - 1}")
     return int(label)
+
+
+def check_label_name(name: str, known: Sequence[str] = ()) -> None:
+    """Refuse what is no name for a new label: it is shown in lists and tables, and has to be typed again.
+
+    Raises:
+        UserError: it is empty, has other whitespace than single spaces inside, or is not printable.
+        ConflictError: it is one of those `known`.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise UserError(f"a label needs a name, not {name!r}")
+    if name != " ".join(name.split()) or not name.isprintable():
+        raise UserError(
+            f"a new label cannot be named {name!r}: use printable characters and single spaces between words"
+        )
+    if name in known:
+        raise ConflictError(f"there is a label {name!r} already")
 
 
 def check_texts(texts: tuple[str, ...], position: int) -> None:

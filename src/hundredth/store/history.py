@@ -5,7 +5,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +21,37 @@ from hundredth.store.entries import Entry, EntryTable, NewEntry
 
 _RETRY_SECONDS = 0.01
 _COLUMNS = ENTRY_COLUMNS.removesuffix(", key")
+
+
+@dataclass(frozen=True, order=True)
+class Said:
+    """A change of a store: when it was made, its id in the log there, its kind, who made it, and why."""
+
+    at: str
+    change: int
+    kind: Kind
+    by: str
+    note: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {"id": self.change, "at": self.at, "kind": self.kind, "by": self.by, "note": self.note}
+
+    @classmethod
+    def from_dict(cls, row: Any) -> "Said":
+        """Read what `to_dict` returned of a change that put an entry in.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is something else.
+        """
+        if row["kind"] not in ("add", "correct"):
+            raise ValueError(f"change.kind is {row['kind']!r}")
+        said = cls(row["at"], row["id"], row["kind"], row["by"], row["note"])
+        datetime.fromisoformat(said.at)
+        for name, value, kind in (("id", said.change, int), ("by", said.by, str), ("note", said.note, str)):
+            if not isinstance(value, kind):
+                raise TypeError(f"change.{name} is {value!r}")
+        return said
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hundredth.errors import ConflictError, NotThereError, UserError
+from hundredth.errors import NotThereError, UserError
 from hundredth.store.access import Access
 from hundredth.store.changes import Change
-from hundredth.store.checks import label_index, new_entries, soft_label_rows, unit_keys
+from hundredth.store.checks import check_label_name, label_index, new_entries, soft_label_rows, unit_keys
 from hundredth.store.database import DATABASE, create_database
 from hundredth.store.derived import Derived
 from hundredth.store.entries import Entry, EntryTable, Origin
@@ -175,14 +175,11 @@ class KnowledgeStore:
         """Add a label behind those there are; it is for good, and predicted as soon as entries have it.
 
         Raises:
-            UserError: the name is empty.
+            UserError: it is no name (see `check_label_name`).
             ConflictError: there is such a label.
         """
         with self._access.changing():
-            if not isinstance(name, str) or not name.strip():
-                raise UserError(f"a label needs a name, not {name!r}")
-            if name in self.labels:
-                raise ConflictError(f"there is a label {name!r} already")
+            check_label_name(name, self.labels)
             return self._table.add_label(name, by, f"new label {name!r}" + (f": {note}" if note else ""))
 
     def undo(self, change: int, by: str = "", note: str = "") -> Change:

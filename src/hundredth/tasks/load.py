@@ -96,6 +96,10 @@ def load_texts(
 
 
 def _file(config: TaskConfig, path: Path, notes: list[str]) -> tuple[Task, list[Example]]:
+    if path.is_dir():
+        raise UserError(
+            f"{path} is a folder: name a file in it, or for a benchmark folder say which task with --task"
+        )
     table = read_table(path)
     columns = choose_columns(table, config.text_columns, config.label_column, notes)
     rows = read_label_rows(table, columns.text, columns.label, config.max_characters, notes)
