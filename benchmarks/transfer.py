@@ -32,6 +32,9 @@ WORK = Path(user_cache_dir("hundredth")) / "benchmark"
 RESULTS = Path(__file__).parent / "results"
 # Labelled texts a class for training (half as many again for choosing); None for all there are.
 TASKS: dict[str, int | None] = {"trec": 20, "sst2": 50, "subj": 50, "cb": None}
+# Texts that the LLM writes where they come in pairs, which are several times as long; else the default.
+PAIRED = ("cb", "rte", "mrpc", "wic")
+WRITTEN_PAIRS = 1200
 UNLABELLED = 1500
 TEST_LIMIT = 1000
 KINDS = ("pruned", "whole")
@@ -47,6 +50,7 @@ def config_values(task: str, limit: int | None, data: str, *, pruned: bool) -> d
         "base": {"name": "package:cognition/model", "prune_vocabulary": pruned},
         # Trying the soft prompt as well would change nothing here: LoRA is better on all four.
         "annotator": {"method": "lora"},
+        **({"sampling": {"texts": WRITTEN_PAIRS}} if task in PAIRED else {}),
         "threads": 1,
     }
 

@@ -28,7 +28,7 @@ class SamplingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    texts: int = Field(1200, ge=0, description="texts to write in all, the same number for each label; 0 for none")
+    texts: int = Field(5000, ge=0, description="texts to write in all, the same number for each label; 0 for none")
     temperature: float = Field(1.0, gt=0, description="below 1 safer and more alike, above 1 more varied")
     top_p: float = Field(0.95, gt=0, le=1, description="draw from the smallest set of tokens of this mass")
     top_k: int = Field(0, ge=0, description="draw from at most this many tokens; 0 for no such limit")
