@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from hundredth.pipeline.transfer import Run
     from hundredth.runtime import Explanation, Model
 
+_NEAREST = 5  # stored texts that an explanation shows in any case
 _SHOWN = 100  # characters of a neighbour's text
 
 
@@ -167,13 +169,25 @@ def explained_as_json(model: "Model", texts: Sequence[tuple[str, ...]], least: f
 
 
 def _reasons(why: "Explanation") -> Iterator[str]:
+    """Yield the head's share, the nearest texts, those on which the label hangs, and how much all others have."""
     yield f"  {why.head_share:4.0%} of it from the model itself"
-    for one in why.neighbours:
+    others = []
+    for number, one in enumerate(why.neighbours):
+        decides = one.label_without != why.label
+        if number >= _NEAREST and not decides:
+            others.append(one)
+            continue
         text = " | ".join(one_line(text) for text in one.texts)
         shown = text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
         about = f"similarity {one.similarity:.2f}, {one.label} ({one.origin})"
-        other = f"; without it {one.label_without}" if one.label_without != why.label else ""
-        yield f"  {one.share:4.0%} from a stored text, {about}: {shown}{other}"
+        without = f"; without it {one.label_without}" if decides else ""
+        yield f"  {one.share:4.0%} from a stored text, {about}: {shown}{without}"
+    if others:
+        labels = ", ".join(
+            f"{label} {count}" for label, count in Counter(one.label for one in others).most_common()
+        )
+        share = sum(one.share for one in others)
+        yield f"  {share:4.0%} from {len(others)} more stored texts ({labels}); --json shows them"
     if why.similarity_quantile == 0:
         yield "       farther from all stored texts than any development text was: it may be out of scope"
 

@@ -117,6 +117,23 @@ def test_an_explanation_for_people(run: Any, model: Path) -> None:
         assert line == f"  {one.share:4.0%} from a stored text, {about}{other}"
 
 
+def test_an_explanation_for_people_adds_up_what_is_far(run: Any, finished_run: Path) -> None:
+    """Silent otherwise: where K is 32, the texts that matter are lost among lines of one percent each."""
+    path = finished_run / "model" / "hundredth.json"
+    manifest = json.loads(path.read_text())
+    manifest["retrieval"] |= {"k": 8, "weight": 0.4, "temperature": 1.0}
+    path.write_text(json.dumps(manifest))
+    with hundredth.load(finished_run / "model") as loaded:
+        why = loaded.explain(TEXTS[0])
+    assert len(why.neighbours) == 8
+    far = [one for one in why.neighbours[5:] if one.label_without == why.label]
+    lines = run("predict", finished_run / "model", "--explain", TEXTS[0]).stdout.splitlines()[2:]
+    assert sum("from a stored text" in line for line in lines) == 8 - len(far)
+    [rest] = [line for line in lines if "more stored" in line]
+    assert rest.startswith(f"  {sum(one.share for one in far):4.0%} from {len(far)} more stored texts (")
+    assert all(f"{one.label} " in rest for one in far)
+
+
 def test_an_explanation_for_programs(run: Any, model: Path) -> None:
     [line] = run("predict", model, "--explain", "--json", TEXTS[0]).stdout.splitlines()
     with hundredth.load(model) as loaded:
