@@ -134,12 +134,12 @@ class SearchIndex:
         count, labels = len(queries), self._soft_labels.shape[1]
         width = 0
         if self._size and count and k:
-            positions, cosines = self._nearest(queries, k, excluded)
+            positions, cosines, complete = self._nearest(queries, k, excluded)
             width = positions.shape[1]
-            ids, soft_labels = self.ids.take(positions), self._soft_labels.take(positions, axis=0)
-            found = np.isfinite(cosines)
-            if width == k and found.all():
+            ids, soft_labels = self._ids.take(positions), self._soft_labels.take(positions, axis=0)
+            if width == k and complete:
                 return Neighbours(ids, cosines, soft_labels)
+            found = np.isfinite(cosines)
         padded = Neighbours(
             np.full((count, k), -1, dtype=np.int64),
             np.full((count, k), -np.inf, dtype=np.float32),
@@ -151,36 +151,38 @@ class SearchIndex:
             padded.soft_labels[:, :width][found] = soft_labels[found]
         return padded
 
-    def _nearest(self, queries: Matrix, k: int, excluded: Ids | None) -> tuple[Ids, Matrix]:
-        """Return positions (B, <=k) and cosines of the nearest entries, best first; -inf marks no entry."""
+    def _nearest(self, queries: Matrix, k: int, excluded: Ids | None) -> tuple[Ids, Matrix, bool]:
+        """Return positions (B, <=k) and cosines of the nearest, best first; whether all are entries, not -inf."""
         wanted = k + (excluded is not None)
         rows = np.arange(len(queries))[:, None]
         proposals, lists = (wanted + 16, 0) if self.exact else (4 * wanted + 64, LISTS_VISITED)
         while True:
             proposals = min(proposals, self._size)
-            positions, cosines = self._candidates(queries, proposals, lists)
-            worst = cosines.min(axis=1)
+            positions, cosines, complete = self._candidates(queries, proposals, lists)
+            worst = cosines.min(axis=1) if self.exact else None
             if excluded is not None:
                 cosines[self.ids.take(positions) == excluded[:, None]] = -np.inf
             # Candidates come in the order in which they win a tie.
             order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
             best = cosines[rows, order]
-            if self.exact:
+            if excluded is not None or not complete:
+                complete = bool(np.isfinite(best).all())
+            if worst is not None:
                 # Faiss may cut anywhere within a group of ties: go on until the whole group has been seen.
                 if proposals == self._size or (best[:, -1] - worst > _TIE).all():
                     break
                 proposals *= 4
             else:
                 # Lists differ in size: a query whose lists hold too few entries visits more of them.
-                if lists >= self.proposer.nlist or np.isfinite(best[:, -1]).all():
+                if lists >= self.proposer.nlist or complete:
                     break
                 lists *= 4
-        return positions[rows, order], best
+        return positions[rows, order], best, complete
 
-    def _candidates(self, queries: Matrix, proposals: int, lists: int) -> tuple[Ids, Matrix]:
+    def _candidates(self, queries: Matrix, proposals: int, lists: int) -> tuple[Ids, Matrix, bool]:
         """Return positions (B, F) of faiss's proposals, the first to win a tie first, and their exact cosines.
 
-        -inf marks no entry; its position is that of another one.
+        And whether all of them are entries: -inf marks no entry; its position is that of another one.
         """
         parameters: Any = None
         if not self.exact:
@@ -189,14 +191,17 @@ class SearchIndex:
         _, ids = self.proposer.search(_even(queries), proposals, params=parameters)
         positions = self._positions_of(ids)
         positions.sort(axis=1)
+        complete = bool((positions[:, -1] < self._size).all())
         if self._newest_first:
             positions = positions[:, ::-1]
-        none = positions == self._size
-        positions = np.minimum(positions, self._size - 1)
+        none = positions == self._size if not complete else None
+        if none is not None:
+            positions[none] = 0
         # `take` copies whole rows: several times as fast as indexing, and the longest step of a search but faiss.
         cosines = np.einsum("bd,bfd->bf", queries, self._keys.take(positions, axis=0))
-        cosines[none] = -np.inf
-        return positions, cosines
+        if none is not None:
+            cosines[none] = -np.inf
+        return positions, cosines, complete
 
     def _positions_of(self, ids: Ids) -> Ids:
         """Return the positions of ids that are present, and the size for -1."""

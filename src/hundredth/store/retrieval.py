@@ -109,9 +109,9 @@ def calibrate(probabilities: Floats, temperature: float) -> Doubles:
     """
     _check_temperature(temperature)
     values = np.asarray(probabilities, dtype=np.float64)
-    if values.size and not (values.min() >= 0 and values.max() < np.inf):
-        raise UserError("cannot calibrate: a probability is negative or not finite")
     top = values.max(axis=-1, keepdims=True)
+    if values.size and not (values.min() >= 0 and top.max() < np.inf):
+        raise UserError("cannot calibrate: a probability is negative or not finite")
     if not top.all():
         raise UserError("cannot calibrate: a row of probabilities is all zeros")
     # The same as a power; the largest is 1, so that not all of a row become too small for a number.
