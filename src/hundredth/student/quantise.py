@@ -1,9 +1,9 @@
 """Storing an exported encoder's weights in 8 bits: a quarter of the bytes.
 
 Two ways. `arithmetic_in_int8` also multiplies in int8, which onnxruntime does in half the time. What activations
-are rounded to is fixed beforehand, by the range that each has over a few hundred texts, as batches of one must give
-what larger ones do. `weights_in_int8` stores int8 and computes in float32: onnxruntime turns the linear layers back
-into floats once, when it loads the file. Either way a text has one embedding, whatever else is in its batch.
+are rounded to is fixed beforehand, by the range that each has over a few hundred texts. `weights_in_int8` stores
+int8 and computes in float32: onnxruntime turns the linear layers back into floats once, when it loads the file.
+Either way a text has one embedding, whatever else is in its batch.
 """
 
 import tempfile
@@ -92,9 +92,8 @@ def _rewrite(model: onnx.ModelProto, linear: bool) -> onnx.ModelProto:
     done: set[str] = set()
     for node in graph.node:
         gathered = node.op_type == "Gather" and node.input[0] in matrices
-        multiplied = linear and node.op_type in _LINEAR and node.input[1] in matrices
-        if CLASSIFIER_OUTPUT in node.output:
-            multiplied = False
+        decides = CLASSIFIER_OUTPUT in node.output
+        multiplied = linear and node.op_type in _LINEAR and node.input[1] in matrices and not decides
         place = 0 if gathered else 1
         name = node.input[place] if gathered or multiplied else ""
         # What is small is restored whole, when the file is loaded: positions, the two types of tokens.
