@@ -1,6 +1,7 @@
 """The published numbers as people read them: the files of benchmarks/results as tables and as one picture."""
 
 import io
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,14 +65,21 @@ class Results:
         return percent(self.mean(task, system, "score"), deviation(values))
 
     def lacks_gap(self, task: str) -> bool:
-        """Whether the LLM is less than a point above the student, where both were measured."""
-        student, llm = self.mean(task, "student", "score"), self.mean(task, "llm", "score")
-        return student is not None and llm is not None and share_of_gap(llm, student, llm) is None
+        """Whether the LLM is less than a point above the student, or less than chance over the seeds explains."""
+        student, llm = (self.rows.get((task, system, "score"), []) for system in ("student", "llm"))
+        if not student or not llm:
+            return False
+        if share_of_gap(statistics.fmean(llm), statistics.fmean(student), statistics.fmean(llm)) is None:
+            return True
+        if len(student) != len(llm) or len(llm) < 2:
+            return False
+        apart = [one - other for one, other in zip(llm, student, strict=True)]
+        return statistics.fmean(apart) < statistics.stdev(apart) / math.sqrt(len(apart))
 
     def gap_closed(self, task: str, system: str) -> float | None:
         """Return the share of the way from student to LLM, of the means; None where there is no gap."""
         ours, student, llm = (self.mean(task, name, "score") for name in (system, "student", "llm"))
-        if ours is None or student is None or llm is None or system in ("student", "llm"):
+        if ours is None or student is None or llm is None or system in ("student", "llm") or self.lacks_gap(task):
             return None
         return share_of_gap(ours, student, llm)
 
@@ -208,7 +216,10 @@ def _mark(results: Results, task: str) -> str:
 def _note(results: Results) -> str:
     if not any(results.lacks_gap(task) for task in results.tasks):
         return ""
-    return "\\* The LLM is less than a point above the student: there is no gap to close. "
+    return (
+        "\\* The LLM is less than a point above the student, or than the standard error of the difference: there "
+        "is no gap to close. "
+    )
 
 
 def spread(values: Sequence[float], form: str) -> str:

@@ -93,6 +93,18 @@ def test_a_task_whose_llm_is_no_better_is_marked_and_has_no_share(render: Any, s
     assert "\\* The LLM is less than a point above the student" in (site / "README.md").read_text(encoding="utf-8")
 
 
+def test_a_gap_that_chance_explains_has_no_share(render: Any, site: Path) -> None:
+    """Silent otherwise: of a test set of fifty texts, shares of minus three hundred percent."""
+    scores = {"llm": [0.73, 0.75, 0.75], "student": [0.71, 0.77, 0.71], "full": [0.73, 0.68, 0.68]}
+    put_results(site, "transfer-pruned", [("pairs", name, "score", found) for name, found in scores.items()])
+    render.main(["--root", str(site)])
+    assert cells(site / "docs" / "experiments.md", "pairs \\*", "`full`")[4] == "–"
+    steady = scores | {"llm": [0.76, 0.79, 0.75]}
+    put_results(site, "transfer-pruned", [("pairs", name, "score", found) for name, found in steady.items()])
+    render.main(["--root", str(site)])
+    assert cells(site / "docs" / "experiments.md", "pairs", "`full`")[4].endswith("%")
+
+
 def test_links_and_pictures_are_found_from_each_page(render: Any, site: Path) -> None:
     put_transfer(site)
     render.main(["--root", str(site)])
