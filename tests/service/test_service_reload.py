@@ -63,22 +63,29 @@ def _without_encoder(folder):
 
 
 def _half_a_manifest(folder):
-    (folder / "hundredth.json").write_text('{"format_version": 2')
+    _put(folder / "hundredth.json", b'{"format_version": 2')
 
 
 def _other_encoder(folder):
-    (folder / "encoder.onnx").write_bytes(b"not the one that the manifest describes")
+    _put(folder / "encoder.onnx", b"not the one that the manifest describes")
 
 
 def _damaged_store(folder):
     path = folder / "store.db"
-    content = path.read_bytes()
-    path.unlink()
-    path.write_bytes(content[:4096] + b"\xff" * 4096)
+    _put(path, path.read_bytes()[:4096] + b"\xff" * 4096)
 
 
 def _gone(folder):
-    shutil.rmtree(folder)
+    away = folder.with_name("away")
+    folder.rename(away)
+    shutil.rmtree(away)
+
+
+def _put(path, content):
+    """Exchange a file at once: half of the harm would be another reason, and is told apart."""
+    other = path.parent.with_name("other")
+    other.write_bytes(content)
+    other.rename(path)
 
 
 @pytest.mark.parametrize(
