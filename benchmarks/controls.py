@@ -1,8 +1,9 @@
 """Every control on ten low-resource tasks: what each part of the method is worth, over texts, seeds and tasks.
 
 Each seed draws its own labelled texts and does everything anew, as in transfer.py, with SmolLM2-135M and BERT-tiny,
-its vocabulary pruned. It goes on in the folders of transfer.py, and adds the systems for which the LLM writes its
-texts anew. With --rl the soft prompt is trained by rewards too, in folders of their own, and `no-ppo` is measured.
+its vocabulary pruned. It goes on in the folders of transfer.py. When all runs are done, it goes through them once
+more and adds the systems for which the LLM writes its texts anew, which take as long as all others together.
+With --rl the soft prompt is trained by rewards too, in folders of their own, and `no-ppo` is measured.
 Stopped and started again, it goes on where it was; results are written after every finished run. Reads the data
 from HUNDREDTH_DATA.
 
@@ -13,6 +14,7 @@ import argparse
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +85,8 @@ def folder_of(work: Path, task: str, seed: int, rl: str) -> Path:
     return work / f"{task}-{seed}-pruned{'' if rl == 'none' else f'-{rl}'}"
 
 
-def run_one(task: str, seed: int, rl: str, work: Path, trial: bool) -> None:
-    """Do one task with one seed, with all controls."""
+def run_one(task: str, seed: int, rl: str, work: Path, *, trial: bool, rewritten: bool) -> None:
+    """Do one task with one seed, with all controls; only with `rewritten` those with texts of their own."""
     folder, reporter = folder_of(work, task, seed, rl), Reporter()
     values = config_values(task, TASKS[task], os.environ["HUNDREDTH_DATA"], pruned=True)
     if rl != "none":
@@ -92,8 +94,10 @@ def run_one(task: str, seed: int, rl: str, work: Path, trial: bool) -> None:
         share_stages(folder_of(work, task, seed, "none"), folder, BEFORE_RL)
     limit = _TRIAL_TESTS if trial else TEST_LIMIT
     transfer(make_config(values, overrides=_TRIAL if trial else (), seed=seed), folder, reporter)
-    evaluate(folder, None, systems=["all"], seeds=(0,), reporter=reporter, threads=1, limit=limit)
-    shutil.copy(folder / RUN_RESULTS, folder / ALL_RESULTS)
+    systems = ["all"] if rewritten else None
+    evaluate(folder, None, systems=systems, seeds=(0,), reporter=reporter, threads=1, limit=limit)
+    if rewritten or not (folder / ALL_RESULTS).exists():
+        shutil.copy(folder / RUN_RESULTS, folder / ALL_RESULTS)
 
 
 def gather(work: Path, seeds: list[int], rl: str, target: Path) -> None:
@@ -103,7 +107,7 @@ def gather(work: Path, seeds: list[int], rl: str, target: Path) -> None:
     stand `difference_low` and `difference_high`, its 95 % interval. `gap_closed` likewise.
     """
     values: dict[_Key, list[float]] = {}
-    drawn: dict[str, dict[str, Resampled]] = {}
+    finished: dict[str, list[Path]] = {}
     for task in TASKS:
         folders = [folder for seed in seeds if ((folder := folder_of(work, task, seed, rl)) / ALL_RESULTS).exists()]
         for folder in folders:
@@ -111,37 +115,40 @@ def gather(work: Path, seeds: list[int], rl: str, target: Path) -> None:
                 key = (task, row["system"], row["metric"], row["unit"])
                 values.setdefault(key, []).extend(row["values"])
         if folders:
-            drawn[task] = resampled(folders, list(TASKS).index(task))
+            finished[task] = folders
     rows = [Row(task, system, metric, found, unit) for (task, system, metric, unit), found in values.items()]
-    for task, systems in drawn.items():
-        for ours, theirs in PAIRS:
-            if {ours, theirs} <= systems.keys():
-                rows += difference_rows(task, ours, theirs, systems[ours], systems[theirs])
-        rows += gap_rows(task, systems)
     for ours, theirs in PAIRS:
-        both = [systems for systems in drawn.values() if {ours, theirs} <= systems.keys()]
+        both = {task: pair for task in finished if (pair := resampled(task, finished[task], (ours, theirs)))}
+        for task, (one, other) in both.items():
+            rows += difference_rows(task, ours, theirs, one, other)
         if both:
-            means = [mean_of_tasks([systems[name] for systems in both]) for name in (ours, theirs)]
+            means = [mean_of_tasks(tasks) for tasks in zip(*both.values(), strict=True)]
             rows += difference_rows("all", ours, theirs, *means)
             rows.append(Row("all", f"{ours} - {theirs}", "tasks", [len(both)], "count"))
+    for name in SYSTEMS:
+        for task, folders in finished.items():
+            if name not in ("student", "llm") and (three := resampled(task, folders, (name, "student", "llm"))):
+                rows += gap_rows(task, name, *three)
     if rows:
         write_results(target, target.stem, seeds, rows)
 
 
-def resampled(folders: list[Path], seed: int) -> dict[str, Resampled]:
-    """Draw texts and seeds of one task, the same for every system that all its runs have."""
-    systems = [
-        name for name in SYSTEMS if all((_cell(folder, name) / PROBABILITIES).exists() for folder in folders)
-    ]
-    data = [read_task(folder / "task") for folder in folders]
+def resampled(task: str, folders: list[Path], systems: Sequence[str]) -> list[Resampled]:
+    """Draw texts and seeds of a task, the same for all `systems`, from the runs that have them all; [] if none."""
+    folders = [one for one in folders if all((_cell(one, name) / PROBABILITIES).exists() for name in systems)]
+    if not folders:
+        return []
     predictions: dict[str, NDArray[np.int64]] = {
         name: np.stack([_predicted(_cell(folder, name)) for folder in folders]) for name in systems
     }
     texts = predictions[systems[0]].shape[1]
+    data = [read_task(folder / "task") for folder in folders]
     tests = [cap(one.test, texts, 0) for one in data]
     if any(test != tests[0] for test in tests):
-        sys.exit(f"the runs of {data[0].task.name} have different test texts: remove those of other data")
-    return resample(data[0].task.metric, np.array(labels_of(tests[0])), predictions, seed=seed)
+        sys.exit(f"the runs of {task} have different test texts: remove those of other data")
+    gold = np.array(labels_of(tests[0]))
+    drawn = resample(data[0].task.metric, gold, predictions, seed=list(TASKS).index(task))
+    return [drawn[name] for name in systems]
 
 
 def difference_rows(task: str, ours: str, theirs: str, one: Resampled, other: Resampled) -> list[Row]:
@@ -150,20 +157,13 @@ def difference_rows(task: str, ours: str, theirs: str, one: Resampled, other: Re
     return _with_interval(task, f"{ours} - {theirs}", "difference", found.mean, (found.low, found.high))
 
 
-def gap_rows(task: str, systems: dict[str, Resampled]) -> list[Row]:
-    """Return the share of the way from `student` to `llm` that each system has come."""
-    rows: list[Row] = []
-    if not {"student", "llm"} <= systems.keys():
-        return rows
-    student, llm = systems["student"], systems["llm"]
-    for name, one in systems.items():
-        share = share_of_gap(one.score, student.score, llm.score)
-        if share is not None and name not in ("student", "llm"):
-            rows += _with_interval(task, name, "gap_closed", share, gap_interval(one, student, llm))
-    return rows
+def gap_rows(task: str, name: str, one: Resampled, student: Resampled, llm: Resampled) -> list[Row]:
+    """Return the share of the way from `student` to `llm` that a system has come; nothing where there is no way."""
+    share = share_of_gap(one.score, student.score, llm.score)
+    return [] if share is None else _with_interval(task, name, "gap_closed", share, gap_interval(one, student, llm))
 
 
-def mean_of_tasks(tasks: list[Resampled]) -> Resampled:
+def mean_of_tasks(tasks: Sequence[Resampled]) -> Resampled:
     """Return a system's mean over tasks: texts and seeds are drawn anew for each, the tasks are what they are."""
     scores, draws = [one.score for one in tasks], [one.draws for one in tasks]
     return Resampled(float(np.mean(scores)), np.mean(draws, axis=0))
@@ -193,25 +193,27 @@ def main() -> None:
     parser.add_argument("--trial", action="store_true", help="tiny runs in WORK/trial, to see that all works")
     parser.add_argument("--gather", action="store_true", help="run nothing: write what the finished runs give")
     parser.add_argument("--one", type=int, metavar="SEED", help=argparse.SUPPRESS)
+    parser.add_argument("--rewritten", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if "HUNDREDTH_DATA" not in os.environ:
         sys.exit("set HUNDREDTH_DATA to the folder that holds the benchmark data (glue/, superglue/, senteval/)")
     tasks = options.task or list(TASKS)
     if options.one is not None:
         for task in tasks:
-            run_one(task, options.one, options.rl, options.work, options.trial)
+            one = (task, options.one, options.rl, options.work)
+            run_one(*one, trial=options.trial, rewritten=options.rewritten)
         return
     work = options.work / "trial" if options.trial else options.work
     name = "controls" if options.rl == "none" else f"controls-{options.rl}"
     target = (work if options.trial else RESULTS) / f"{name}.json"
     seeds = list(range(options.seeds))
     more = ["--rl", options.rl, *(["--trial"] if options.trial else [])]
-    jobs = {
-        folder_of(work, task, seed, options.rl).name: ["--task", task, "--one", str(seed), *more]
-        for seed in seeds
-        for task in tasks
-    }
-    if not options.gather:
+    for last in () if options.gather else ([], ["--rewritten"]):
+        jobs = {
+            folder_of(work, task, seed, options.rl).name: ["--task", task, "--one", str(seed), *more, *last]
+            for seed in seeds
+            for task in tasks
+        }
         run_jobs(Path(__file__), jobs, options.jobs, work, lambda: gather(work, seeds, options.rl, target))
     gather(work, seeds, options.rl, target)
 

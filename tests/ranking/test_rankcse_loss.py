@@ -250,7 +250,7 @@ def test_mini_batches_change_neither_loss_nor_gradients(
 ) -> None:
     losses = [RankCSELoss(model, teachers, projection=projection, mini_batch_size=n) for n in (None, size)]
     losses[1].load_state_dict(losses[0].state_dict())
-    compare_steps(step(losses[0]), step(losses[1]))
+    assert_same_step(step(losses[0]), step(losses[1]))
 
 
 @pytest.mark.parametrize("size", [3, 8])
@@ -262,7 +262,7 @@ def test_mini_batches_see_the_same_dropout_twice(
     cached = step(loss)
     with monkeypatch.context() as kept:
         kept.setattr(views, "_recomputed", lambda model, part: model(part)["sentence_embedding"])
-        compare_steps(step(loss), cached)
+        assert_same_step(step(loss), cached)
 
 
 Step = tuple[dict[str, Tensor], dict[str, Tensor]]
@@ -276,7 +276,7 @@ def step(loss: RankCSELoss) -> Step:
     return {name: value.detach() for name, value in terms.items()}, gradients(loss)
 
 
-def compare_steps(one: Step, other: Step) -> None:
+def assert_same_step(one: Step, other: Step) -> None:
     for values, expected in zip(other, one, strict=True):
         assert values.keys() == expected.keys()
         for name, value in expected.items():

@@ -71,6 +71,8 @@ def test_where_everyone_may_change_the_knowledge_no_token_is_asked_for(
 ) -> None:
     one = visit(page_service(page_model(), token_file=None, allow_anonymous_writes=True), token=None)
     panel = one.ask(TEXT)
+    assert one.page.locator(".access summary").inner_text() == "Editing"
+    assert panel.locator("form.identity").count() == 0
     panel.get_by_label("The right label").select_option("refund")
     panel.get_by_role("button", name="Save").click()
     panel.get_by_text("→ refund 100").wait_for()

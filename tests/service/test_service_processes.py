@@ -284,7 +284,7 @@ def test_workers_end_with_the_process_that_started_them(run, make_model):
         return False
 
     service.until(gone)
-    service.ended()
+    assert service.ended() == -signal.SIGKILL
 
 
 @pytest.fixture

@@ -120,7 +120,10 @@ def test_a_folder_that_is_copied_file_by_file_is_served_when_it_is_whole(serve, 
     for name in ("hundredth.json", "tokenizer.json", "encoder.onnx"):
         time.sleep(0.06)
         shutil.copy(new / name, served / name)
+        if name != "encoder.onnx":
+            assert client.post(PREDICT, json={"text": TEXT}).status_code == 200
     _until(lambda: _version(client) != before)
+    assert client.post(PREDICT, json={"text": TEXT}).status_code == 200
 
 
 def test_no_request_is_lost_while_models_change_places(make_app, make_model):
