@@ -1,0 +1,162 @@
+"""What more recombined texts, and the LLM's word on single words, teach a student: it takes the LLM little time.
+
+For each run of transfer.py (SmolLM2-135M) more texts are recombined from the natural ones, and each whole word of
+the student's vocabulary is a text of its own; the run's annotator labels them. A student of 1 % of the LLM learns
+from the natural texts and some of these, without a store, and is judged by training rows that the run never drew.
+The test split is not looked at.
+
+    python benchmarks/recombination.py [--seeds 3] [--students 2] [--task trec ...] [--runs FOLDER] [--work FOLDER]
+"""
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_dir
+from safetensors.numpy import load_file, save_file
+from selection import JUDGES, joined
+from tokenizers import Tokenizer
+from transfer import RESULTS
+from transfer import WORK as RUNS
+from trial_student import deployed, judged, unseen_rows
+
+from hundredth.evaluation.results import Row, write_results
+from hundredth.extraction.augmentation import crossover
+from hundredth.extraction.ensemble import load_annotator
+from hundredth.files import read_json, write_json
+from hundredth.pipeline.knowledge import Knowledge
+from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.teach import Recipe
+from hundredth.pipeline.transfer import Run, threads
+from hundredth.store import Origin
+
+WORK = Path(user_cache_dir("hundredth")) / "recombination"
+TASKS = ("trec", "sst2", "subj")
+# What is taught besides the gold texts, how many texts are recombined of each of these, and with words or without.
+SOURCES: tuple[tuple[Origin, ...], ...] = (("generated",), ("unlabelled",), ("generated", "unlabelled"))
+TEXTS = (2_000, 10_000)
+WORDS = (False, True)
+
+
+def words_of(run: Run) -> list[tuple[str, ...]]:
+    """Return the whole words that the run's student knows, in the order of their ids."""
+    tokenizer = Tokenizer.from_file(str(run.root / "student" / "tokenizer.json"))
+    pieces = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    return [(piece,) for piece, _ in pieces if len(piece) > 1 and piece.isalpha()]
+
+
+def annotated(run: Run, origin: Origin, name: str, texts: list[tuple[str, ...]], folder: Path) -> Knowledge:
+    """Return the texts as knowledge, marked as recombined ones; what the annotator says of them is kept."""
+    file = folder / f"{name}.safetensors"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        annotator = load_annotator(run.llm, run.data.task.verbalisation, run.root / "annotator")
+        start = time.monotonic()
+        with run.reporter.bar(f"annotating {name}") as progress:
+            found = annotator.annotate(texts, progress)
+        annotator.remove_adapters()
+        seconds = np.array(time.monotonic() - start)
+        arrays = {"soft_labels": found.probabilities, "embeddings": found.embeddings, "seconds": seconds}
+        save_file(arrays, file)
+    arrays = load_file(file)
+    none: NDArray[np.int64] = np.full(len(texts), -1, dtype=np.int64)
+    made = np.ones(len(texts), dtype=np.bool_)
+    return Knowledge(texts, [origin] * len(texts), none, arrays["soft_labels"], arrays["embeddings"], made)
+
+
+def first(knowledge: Knowledge, count: int) -> Knowledge:
+    """Return its first rows."""
+    return knowledge.rows(np.arange(len(knowledge)) < count)
+
+
+def run_seed(run: Run, students: int, work: Path) -> None:
+    """Judge every mixture on one run, as far as that is not done; a cell's file has a value for each student."""
+    task, seed = run.data.task.name, run.config.task.seed
+    natural, folder = (
+        run.knowledge.of(["gold", "generated", "unlabelled"], augmented=False),
+        work / f"{task}-{seed}",
+    )
+    gold = natural.of(["gold"]).texts
+    more = {
+        origin: annotated(
+            run,
+            origin,
+            origin,
+            crossover([*gold, *natural.of([origin]).texts], max(TEXTS), run.config.augmentation.seed),
+            folder,
+        )
+        for origin in ("generated", "unlabelled")
+    }
+    words = annotated(run, "gold", "words", words_of(run), folder)
+    judge = unseen_rows(run, task, JUDGES)
+    # Not taught, but what the vocabulary is pruned to: the same student learns from every mixture.
+    rest = replace(run.knowledge, origins=["user"] * len(run.knowledge))
+    cells = list(product(SOURCES, TEXTS, WORDS))
+    with run.reporter.bar(f"{task}, seed {seed}") as progress:
+        for number, (sources, texts, with_words) in enumerate(cells):
+            file = work / f"{task}-{seed}-{name_of(sources, texts, with_words)}.json"
+            if file.exists():
+                continue
+            knowledge = natural.of(["gold", *sources])
+            for origin in sources:
+                knowledge = joined(knowledge, first(more[origin], texts))
+            if with_words:
+                knowledge = joined(knowledge, words)
+            taught, found = len(knowledge), []
+            knowledge = joined(knowledge, rest)
+            for one in range(students):
+                settings = run.config.student.model_copy(update={"seed": one})
+                recipe = Recipe(("gold", *sources), retrieve=False)
+                with deployed(run, run.config.base, knowledge, recipe, settings) as model:
+                    found.append(judged(run, model, judge)[0])
+            write_json(file, {"score": found, "texts": taught, "words": len(words) * with_words})
+            progress(number + 1, len(cells), f"{file.stem}: {np.mean(found):.3f}")
+
+
+def name_of(sources: tuple[str, ...], texts: int, with_words: bool) -> str:
+    """Return what a mixture is called."""
+    return f"{'+'.join(sources)}, {texts} recombined{' and words' if with_words else ''}"
+
+
+def gather(work: Path, seeds: list[int], target: Path) -> None:
+    """Write the results of all finished cells: the mean over a run's students, a value for each run."""
+    rows = []
+    for task in TASKS:
+        for mixture in product(SOURCES, TEXTS, WORDS):
+            files = [work / f"{task}-{seed}-{name_of(*mixture)}.json" for seed in seeds]
+            cells = [read_json(file) for file in files if file.exists()]
+            for metric, unit in (("score", "fraction"), ("texts", "count"), ("words", "count")):
+                values = [float(np.mean(cell[metric])) for cell in cells]
+                rows += [Row(task, name_of(*mixture), metric, values, unit)] if values else []
+    if rows:
+        write_results(target, target.stem, seeds, rows)
+
+
+def main() -> None:
+    """Judge whatever has not been judged; write after each run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--students", type=int, default=2, help="students of each mixture and run (%(default)s)")
+    parser.add_argument("--task", action="append", choices=TASKS, help="only this task; may be repeated")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="where transfer.py keeps its runs (%(default)s)")
+    parser.add_argument("--work", type=Path, default=WORK, help="where the cells are kept (%(default)s)")
+    options = parser.parse_args()
+    if "HUNDREDTH_DATA" not in os.environ:
+        sys.exit("set HUNDREDTH_DATA to the folder that holds the benchmark data (glue/, superglue/, senteval/)")
+    seeds, target = list(range(options.seeds)), RESULTS / "recombination.json"
+    with threads(1):
+        for seed in seeds:
+            for task in options.task or TASKS:
+                run = Run.open(options.runs / f"{task}-{seed}-pruned", Reporter())
+                run_seed(run, options.students, options.work)
+                gather(options.work, seeds, target)
+
+
+if __name__ == "__main__":
+    main()
