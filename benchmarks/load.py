@@ -119,7 +119,9 @@ def endure(server: Server, texts: Sequence[str], rate: float, minutes: float) ->
     memory: list[float] = []
     left: list[Request] = []
     for segment in range(segments):
-        answers = run_at(server, [*left, *mixed(server, texts, labels, number, segment)], rate)
+        requests = [*left, *mixed(server, texts, labels, number, segment)]
+        random.Random(segment).shuffle(requests)
+        answers = run_at(server, requests, rate)
         left = taken_back(server, answers)
         for answer in answers:
             seconds[answer.kind].append(1000 * answer.seconds)

@@ -246,10 +246,16 @@ def _said(change: object) -> Said | None:
 
 
 def _entries(rows: Sequence[Given], created: str, labels: Sequence[str]) -> list[Entry]:
-    soft_labels = np.array([[one.probabilities.get(name, 0) for name in labels] for one in rows], np.float32)
     return [
-        Entry(0, one.texts, soft, None if one.label is None else labels.index(one.label), one.origin, created)
-        for one, soft in zip(rows, soft_labels, strict=True)
+        Entry(
+            0,
+            one.texts,
+            np.array(one.row(labels), np.float32),
+            None if one.label is None else labels.index(one.label),
+            one.origin,
+            created,
+        )
+        for one in rows
     ]
 
 

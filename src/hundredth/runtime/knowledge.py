@@ -57,6 +57,10 @@ class Given:
         """The soft label, also where only the gold label was given."""
         return ({} if self.label is None else {self.label: 1.0}) if self.soft_label is None else self.soft_label
 
+    def row(self, labels: Sequence[str]) -> list[float]:
+        """Return the soft label in the order of these labels, which are all that there are."""
+        return [self.probabilities.get(name, 0.0) for name in labels]
+
     @property
     def shown_label(self) -> str:
         """The gold label, or where there is none the likeliest one."""
@@ -123,12 +127,9 @@ class ModelStore:
                 progress(len(parts[-1]))
         # Only now: a label is for good, and a text that cannot be encoded is refused.
         self.add_labels(names, by=by, note=note)
-        indices = {name: self._index(name) for name in names}
-        soft_labels = np.zeros((len(rows), len(self._store.labels)))
-        for row, one in zip(soft_labels, entries, strict=True):
-            for name, probability in one.probabilities.items():
-                row[indices[name]] = probability
-        labels = [None if one.label is None else indices[one.label] for one in entries]
+        known = self._store.labels
+        soft_labels = [one.row(known) for one in entries]
+        labels = [None if one.label is None else known.index(one.label) for one in entries]
         origins = [one.origin for one in entries]
         return self._store.add(rows, soft_labels, np.concatenate(parts), origins, labels, by, note)
 

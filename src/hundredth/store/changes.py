@@ -93,7 +93,7 @@ def read_changes(connection: sqlite3.Connection, limit: int | None = None) -> li
         "SELECT change, id FROM replaced WHERE change >= ? ORDER BY change, id", (oldest,)
     ):
         removed.setdefault(change, []).append(id)
-    undone = _undone(connection)
+    undone = _undone(connection, oldest)
     return [
         Change(id, kind, at, by, note, _ids(added), tuple(removed.get(id, ())), undoes, id in undone)
         for id, kind, at, by, note, added, undoes in rows
@@ -110,7 +110,7 @@ def undo(connection: sqlite3.Connection, id: int, by: str, note: str) -> None:
     row = connection.execute("SELECT kind, added, by, note FROM changes WHERE id = ?", (id,)).fetchone()
     if row is None:
         raise NotThereError(f"no change has the id {id}: see the log for those there are")
-    if id in _undone(connection):
+    if id in _undone(connection, id):
         raise ConflictError(f"change {id} is undone already: to bring it back, undo the change that undid it")
     if _filled(id, row[0], row[2], row[3]) and _is_of_the_model(connection, row[1]):
         raise ConflictError(
@@ -163,12 +163,12 @@ def _is_of_the_model(connection: sqlite3.Connection, added: str) -> bool:
     return any(connection.execute(query, run).fetchone() is not None for run in json.loads(added))
 
 
-def _undone(connection: sqlite3.Connection) -> set[int]:
-    """Return the changes that are undone: an undo that is undone itself no longer counts."""
+def _undone(connection: sqlite3.Connection, first: int) -> set[int]:
+    """Return the changes from `first` on that are undone: an undo that is undone itself no longer counts."""
     undone: set[int] = set()
     # The latest first: whether an undo counts is settled by later changes alone.
     for id, target in connection.execute(
-        "SELECT id, undoes FROM changes WHERE undoes IS NOT NULL ORDER BY id DESC"
+        "SELECT id, undoes FROM changes WHERE id > ? AND undoes IS NOT NULL ORDER BY id DESC", (first,)
     ):
         if id not in undone:
             undone.add(target)

@@ -78,6 +78,10 @@ class StudentEncoder(nn.Module):
         accepted = "token_type_ids" in inspect.signature(self.encoder.forward).parameters
         return accepted and getattr(self.encoder.config, "type_vocab_size", 0) > 1
 
+    def token_types(self, token_type_ids: Tensor | None) -> dict[str, Tensor]:
+        """Return them as the encoder takes them: by name, or not at all."""
+        return {} if token_type_ids is None or not self.uses_token_types else {"token_type_ids": token_type_ids}
+
     @property
     def position_table(self) -> nn.Embedding | None:
         """The embedding of each absolute position; None for encoders without it (rotary, relative)."""
@@ -104,7 +108,7 @@ class StudentEncoder(nn.Module):
 
     def states(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """Return the state of every token, (B, L, d)."""
-        extra = {} if token_type_ids is None or not self.uses_token_types else {"token_type_ids": token_type_ids}
+        extra = self.token_types(token_type_ids)
         output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **extra)
         hidden_BLd: Tensor = output.last_hidden_state
         return hidden_BLd

@@ -46,8 +46,7 @@ class _Packed(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         model, heads, (count, length) = self.model, self.heads, input_ids.shape
         width, added = model.dimension, _added(attention_mask)
-        extra = {} if token_type_ids is None or not model.uses_token_types else {"token_type_ids": token_type_ids}
-        x_Rd = self.embeddings(input_ids=input_ids, **extra).reshape(-1, width)
+        x_Rd = self.embeddings(input_ids=input_ids, **model.token_types(token_type_ids)).reshape(-1, width)
         for all_three, layer in zip(self.all_three, self.layers, strict=True):
             split = all_three(x_Rd).view(count, length, 3 * heads, width // heads).transpose(1, 2)
             query, key, value = split.split(heads, dim=1)
