@@ -25,6 +25,7 @@ from hundredth.pipeline.extract import (
     make_knowledge,
     make_prompt,
     make_samples,
+    make_words,
     read_task,
     write_task,
 )
@@ -39,7 +40,7 @@ from hundredth.student.model import load_student
 from hundredth.tasks import TaskData, load_task
 
 CONFIG = "run.yaml"
-STAGES = ("task", "prompt", "samples", "annotator", "knowledge", "student", "model")
+STAGES = ("task", "prompt", "samples", "annotator", "knowledge", "words", "student", "model")
 # With reinforcement learning the annotator comes before the samples: it judges the texts that are learnt from.
 _STAGES_WITH_RL = (*STAGES[:2], "annotator", "reinforcement", "samples", *STAGES[4:])
 # Outside the stage's folder, which is made anew when a run goes on.
@@ -90,7 +91,12 @@ class Run:
     @cached_property
     def knowledge(self) -> Knowledge:
         """All knowledge that the LLM gave."""
-        return Knowledge.load(self.root / "knowledge")
+        return Knowledge.load(self.root / "knowledge").joined(self.words)
+
+    @cached_property
+    def words(self) -> Knowledge:
+        """What it said of single words."""
+        return Knowledge.load(self.root / "words")
 
     @property
     def recipe(self) -> Recipe:
@@ -165,6 +171,11 @@ def _stages(run: Run, data: TaskData, held: ExitStack) -> list[Stage]:
         parts = root / "samples", root / "annotator"
         return make_knowledge(run.llm, run.data, *parts, config.filters, config.augmentation, folder, run.reporter)
 
+    def words(folder: Path) -> dict[str, Any]:
+        known, count = Knowledge.load(root / "knowledge"), config.augmentation.words
+        parts = known, root / "annotator", config.base.name, count
+        return make_words(run.llm, run.data, *parts, folder, run.reporter)
+
     def student(folder: Path) -> dict[str, Any]:
         size = run.llm_size["parameters"]
         task, reporter = run.data.task, run.reporter
@@ -195,6 +206,7 @@ def _stages(run: Run, data: TaskData, held: ExitStack) -> list[Stage]:
     # Imported now: a name that leads nowhere must not come out after an hour of the LLM's work.
     own = own_rewards(config.rl)
     of_rl = {**shared, **config.rl.model_dump(), "reward_files": [one.stamp for one in own]}
+    of_texts = config.augmentation.model_dump(exclude={"words"})
     base = {"base": config.base.model_dump(), "weights": model_stamp(config.base.name)}
     made = [
         Stage("task", (), fingerprint(asdict(data)), lambda folder: write_task(data, folder)),
@@ -205,12 +217,18 @@ def _stages(run: Run, data: TaskData, held: ExitStack) -> list[Stage]:
         Stage(
             "knowledge",
             ("task", "samples", "annotator"),
-            {**shared, **config.filters.model_dump(), "augmentation": config.augmentation.model_dump()},
+            {**shared, **config.filters.model_dump(), "augmentation": of_texts},
             knowledge,
         ),
         Stage(
-            "student",
+            "words",
             ("task", "annotator", "knowledge"),
+            {**shared, "words": config.augmentation.words, "student": model_stamp(config.base.name)},
+            words,
+        ),
+        Stage(
+            "student",
+            ("task", "annotator", "knowledge", "words"),
             {**base, "threads": config.threads, **config.student.model_dump()},
             student,
         ),
