@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_dir
 from safetensors.numpy import load_file, save_file
-from selection import JUDGES
+from selection import JUDGES, joined
+from tokenizers import Tokenizer
 from transfer import RESULTS
 from transfer import WORK as RUNS
 from trial_student import deployed, judged, unseen_rows
@@ -29,29 +30,28 @@ from hundredth.evaluation.results import Row, write_results
 from hundredth.extraction.augmentation import crossover
 from hundredth.extraction.ensemble import load_annotator
 from hundredth.files import read_json, write_json
-from hundredth.pipeline.knowledge import Knowledge, Source
+from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.teach import Recipe
 from hundredth.pipeline.transfer import Run, threads
-from hundredth.store import ORIGINS
-from hundredth.student.model import load_saved_student
-from hundredth.student.words import known_words
+from hundredth.store import Origin
 
 WORK = Path(user_cache_dir("hundredth")) / "recombination"
 TASKS = ("trec", "sst2", "subj")
 # What is taught besides the gold texts, how many texts are recombined of each of these, and with words or without.
-SOURCES: tuple[tuple[Source, ...], ...] = (("generated",), ("unlabelled",), ("generated", "unlabelled"))
+SOURCES: tuple[tuple[Origin, ...], ...] = (("generated",), ("unlabelled",), ("generated", "unlabelled"))
 TEXTS = (2_000, 10_000)
 WORDS = (False, True)
 
 
 def words_of(run: Run) -> list[tuple[str, ...]]:
     """Return the whole words that the run's student knows, in the order of their ids."""
-    _, tokenizer = load_saved_student(run.root / "student")
-    return [(word,) for word in known_words(tokenizer, [], len(tokenizer))]
+    tokenizer = Tokenizer.from_file(str(run.root / "student" / "tokenizer.json"))
+    pieces = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    return [(piece,) for piece, _ in pieces if len(piece) > 1 and piece.isalpha()]
 
 
-def annotated(run: Run, origin: Source, name: str, texts: list[tuple[str, ...]], folder: Path) -> Knowledge:
+def annotated(run: Run, origin: Origin, name: str, texts: list[tuple[str, ...]], folder: Path) -> Knowledge:
     """Return the texts as knowledge, marked as recombined ones; what the annotator says of them is kept."""
     file = folder / f"{name}.safetensors"
     if not file.exists():
@@ -93,27 +93,26 @@ def run_seed(run: Run, students: int, work: Path) -> None:
         )
         for origin in ("generated", "unlabelled")
     }
-    words = annotated(run, "word", "words", words_of(run), folder)
+    words = annotated(run, "gold", "words", words_of(run), folder)
     judge = unseen_rows(run, task, JUDGES)
     # Not taught, but what the vocabulary is pruned to: the same student learns from every mixture.
-    texts = run.knowledge.of(ORIGINS)
-    rest = replace(texts, origins=["user"] * len(texts))
+    rest = replace(run.knowledge, origins=["user"] * len(run.knowledge))
     cells = list(product(SOURCES, TEXTS, WORDS))
     with run.reporter.bar(f"{task}, seed {seed}") as progress:
-        for number, (sources, count, with_words) in enumerate(cells):
-            file = work / f"{task}-{seed}-{name_of(sources, count, with_words)}.json"
+        for number, (sources, texts, with_words) in enumerate(cells):
+            file = work / f"{task}-{seed}-{name_of(sources, texts, with_words)}.json"
             if file.exists():
                 continue
             knowledge = natural.of(["gold", *sources])
             for origin in sources:
-                knowledge = knowledge.joined(first(more[origin], count))
+                knowledge = joined(knowledge, first(more[origin], texts))
             if with_words:
-                knowledge = knowledge.joined(words)
+                knowledge = joined(knowledge, words)
             taught, found = len(knowledge), []
-            knowledge = knowledge.joined(rest)
+            knowledge = joined(knowledge, rest)
             for one in range(students):
                 settings = run.config.student.model_copy(update={"seed": one})
-                recipe = Recipe(("gold", *sources, "word"), retrieve=False)
+                recipe = Recipe(("gold", *sources), retrieve=False)
                 with deployed(run, run.config.base, knowledge, recipe, settings) as model:
                     found.append(judged(run, model, judge)[0])
             write_json(file, {"score": found, "texts": taught, "words": len(words) * with_words})

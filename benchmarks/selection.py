@@ -84,7 +84,8 @@ class Pool:
 
     def knowledge(self, gold: Knowledge, chosen: NDArray[np.int64]) -> Knowledge:
         """Return the labelled texts and the chosen ones."""
-        return gold.joined(
+        return joined(
+            gold,
             Knowledge(
                 [self.texts[i] for i in chosen],
                 ["generated"] * len(chosen),
@@ -92,8 +93,20 @@ class Pool:
                 self.soft_labels[chosen],
                 self.embeddings[chosen],
                 np.zeros(len(chosen), dtype=np.bool_),
-            )
+            ),
         )
+
+
+def joined(one: Knowledge, other: Knowledge) -> Knowledge:
+    """Return the texts of both."""
+    return Knowledge(
+        [*one.texts, *other.texts],
+        [*one.origins, *other.origins],
+        np.concatenate([one.labels, other.labels]),
+        np.concatenate([one.soft_labels, other.soft_labels]),
+        np.concatenate([one.embeddings, other.embeddings]),
+        np.concatenate([one.augmented, other.augmented]),
+    )
 
 
 def make_pool(run: Run, size: int, folder: Path) -> Pool:
@@ -196,7 +209,7 @@ def run_seed(run: Run, students: int, pool_size: int, work: Path) -> None:
     knowledge["gold"] = gold
     unlabelled = run.knowledge.of(["unlabelled"], augmented=False)
     some = np.random.default_rng(seed).permutation(len(unlabelled)) < CHOSEN
-    knowledge["unlabelled"] = gold.joined(replace(unlabelled.rows(some), origins=["generated"] * int(some.sum())))
+    knowledge["unlabelled"] = joined(gold, replace(unlabelled.rows(some), origins=["generated"] * int(some.sum())))
     with run.reporter.bar(f"{task}, seed {seed}") as progress:
         for number, name in enumerate(todo):
             found = []

@@ -73,7 +73,7 @@ _SMALL: dict[str, Any] = {
     "sampling": {"texts": 12, "temperature": 0.7},
     "annotator": {"method": "lora", "members": 2, "epochs": 2, "rank": 2, "max_tokens": 64},
     "filters": {"agreement": False},
-    "augmentation": {"texts": 6, "words": 10},
+    "augmentation": {"texts": 6},
     "student": {"epochs": 1, "min_steps": 20, "batch_size": 8, "max_length": 32, "learning_rate": 3e-3},
     "model": {"retrieval": {"k": [1, 4], "temperature": [0.05], "weight": [0.0, 0.5]}},
     "threads": 1,

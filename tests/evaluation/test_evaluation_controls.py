@@ -205,7 +205,7 @@ def test_no_ppo_writes_from_the_prompt_before_it_was_reinforced(copy_of_run, uns
 
 
 def test_the_default_leaves_out_what_is_written_anew_and_all_has_it():
-    everything = {"gold", "generated", "unlabelled", "word"}
+    everything = {"gold", "generated", "unlabelled"}
     slow = {"no-prompt", "no-ppo"}
     assert choose_systems(None, everything, 10, True)[0] == [name for name in SYSTEMS if name not in slow]
     assert choose_systems(["all"], everything, 10, True) == (list(SYSTEMS), [])
@@ -213,22 +213,9 @@ def test_the_default_leaves_out_what_is_written_anew_and_all_has_it():
 
 def test_without_reinforcement_there_is_nothing_to_leave_out():
     """Silent otherwise: the run itself under another name, which would seem to show that it is worth nothing."""
-    chosen, notes = choose_systems(["all"], {"gold", "generated", "unlabelled", "word"}, 10, False)
+    chosen, notes = choose_systems(["all"], {"gold", "generated", "unlabelled"}, 10, False)
     assert chosen == [name for name in SYSTEMS if name != "no-ppo"]
     assert notes == ["no-ppo is left out: the run's prompt was not reinforced (--rl), so that it would be full"]
-
-
-def test_words_go_with_all_texts_but_the_gold_ones():
-    """Silent otherwise: `kd-gold` would be told of more than its texts, and `no-words` would be `full`."""
-    origins = {"gold", "generated", "unlabelled", "word"}
-    taught = {name: controls._recipe(name, origins).origins for name in SYSTEMS if name != "llm"}
-    assert {name for name, one in taught.items() if "word" in one} == {
-        *("kd-generated", "kd-unlabelled", "no-ppo", "no-prompt", "full", "full+unlabelled")
-    }
-    assert taught["no-words"] == controls._recipe("full", origins - {"word"}).origins == ("gold", "generated")
-    chosen, notes = choose_systems(["full", "no-words"], {"gold", "generated"}, 10, False)
-    assert chosen == ["full"]
-    assert notes == ["no-words is left out: the run has none (augmentation.words), so that it would be full"]
 
 
 def test_systems_without_their_knowledge_are_left_out_with_a_note():

@@ -95,7 +95,7 @@ def make_run(root: Path, models_folder: Path) -> Path:
             "sampling": {"texts": 60},
             "annotator": {"method": "prompt", "members": 2, "epochs": 1, "prompt_length": 4},
             "filters": {"agreement": False},
-            "augmentation": {"texts": 0, "words": 2},
+            "augmentation": {"texts": 0},
             "student": {"min_steps": 40, "epochs": 1, "max_length": 16, "learning_rate": 5e-3},
             "threads": 1,
         }
@@ -120,11 +120,6 @@ def make_run(root: Path, models_folder: Path) -> Path:
         write_jsonl(folder / "samples.jsonl", rows)
         return {"sampled": 40, "unusable": 3}
 
-    def as_wide(embeddings):
-        """As those of the annotator, with which they must go together."""
-        width = config.annotator.members * llm.model.config.hidden_size
-        return np.pad(embeddings, ((0, 0), (0, width - embeddings.shape[1])))
-
     def knowledge(folder):
         known = [*data.train, *written]
         gold = np.array([one.label for one in known])
@@ -133,24 +128,17 @@ def make_run(root: Path, models_folder: Path) -> Path:
         labels = np.where(np.arange(len(known)) < len(data.train), gold, -1)
         origins = ["gold"] * len(data.train) + ["generated"] * len(written)
         augmented = np.zeros(len(known), np.bool_)
-        Knowledge([one.texts for one in known], origins, labels, soft, as_wide(embeddings), augmented).save(folder)
+        Knowledge([one.texts for one in known], origins, labels, soft, embeddings, augmented).save(folder)
         counts = {"texts": 37, "near-copies of training or development texts": 1, "kept": 36}
         return {
             "filters": {"generated": counts, "unlabelled": {"texts": 0, "kept": 0}},
             "recombined": {"generated": 0},
         }
 
-    def words(folder):
-        soft = (0.85 * np.eye(len(LABELS))[:2] + 0.05).astype(np.float32)
-        embeddings = np.eye(len(LABELS), dtype=np.float32)[:2]
-        none, made = np.full(2, -1), np.ones(2, np.bool_)
-        Knowledge([("card",), ("parcel",)], ["word", "word"], none, soft, as_wide(embeddings), made).save(folder)
-        return {"words": 2}
-
-    recipe = full_recipe({"gold", "generated", "word"})
+    recipe = full_recipe({"gold", "generated"})
 
     def student(folder):
-        everything = Knowledge.load(root / "knowledge").joined(Knowledge.load(root / "words"))
+        everything = Knowledge.load(root / "knowledge")
         return make_student(config.base, config.student, TASK, everything, recipe, llm.parameters, folder, reporter)
 
     def model(folder):
@@ -168,7 +156,6 @@ def make_run(root: Path, models_folder: Path) -> Path:
         "samples": samples,
         "annotator": annotator,
         "knowledge": knowledge,
-        "words": words,
         "student": student,
         "model": model,
     }

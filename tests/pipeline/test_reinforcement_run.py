@@ -18,7 +18,7 @@ from hundredth.pipeline.stages import read_record
 from hundredth.pipeline.transfer import STAGES, Run, transfer
 
 SMALL = ("rl.steps=2", "rl.rollout=9", "rl.batch_size=6", "rl.learning_rate=0.05", "rl.log_every=1")
-WITH_RL = ("task", "prompt", "annotator", "reinforcement", "samples", "knowledge", "words", "student", "model")
+WITH_RL = ("task", "prompt", "annotator", "reinforcement", "samples", "knowledge", "student", "model")
 
 
 def config_of(root: Path, *overrides: str) -> RunConfig:

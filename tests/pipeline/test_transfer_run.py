@@ -69,7 +69,6 @@ def test_the_records_say_what_every_stage_came_to(undisturbed_run: Path) -> None
     assert 0 <= metrics["knowledge"]["agreement"] <= 1
     kept = metrics["knowledge"]["filters"]["generated"]["kept"]
     assert metrics["knowledge"]["recombined"] == {"generated": 6}
-    assert metrics["words"] == {"words": 10}
     assert metrics["model"]["entries"] == 30 + kept
     assert metrics["student"]["share_of_llm"] == metrics["student"]["parameters"] / run.llm_size["parameters"]
     sizes = metrics["model"]["bytes"]
@@ -104,31 +103,6 @@ def test_more_epochs_of_the_student_redo_student_and_model_and_keep_what_users_a
         assert hits[0].entry.origin == "user"
         assert hits[0].entry.texts == ("the atm gobbled up my visa",)
         assert hits[0].entry.label == model.labels.index("card_swallowed")
-
-
-def test_words_are_taught_with_what_the_llm_says_of_them_and_never_stored(undisturbed_run: Path) -> None:
-    run = Run.open(undisturbed_run, Reporter(quiet=True))
-    words = run.knowledge.of(["word"])
-    assert len(words) == 10
-    assert all(len(texts) == 1 and texts[0].isalpha() for texts in words.texts)
-    np.testing.assert_allclose(words.soft_labels.sum(axis=1), 1, atol=1e-3)
-    taught = run.recipe.training_texts(run.knowledge)
-    assert set(words.texts) <= set(taught.texts)
-    with hundredth.load(undisturbed_run / "model") as model:
-        assert not {entry.texts for entry in model.store.entries()} & set(words.texts)
-
-
-def test_another_number_of_words_asks_the_llm_of_them_alone(finished_run: Path) -> None:
-    before = made_at(finished_run)
-    run = transfer(config_of(finished_run, "augmentation.words=3"), finished_run)
-    assert redone(before, finished_run) == ["words", "student", "model"]
-    assert len(run.knowledge.of(["word"])) == 3
-
-
-def test_without_words_the_student_learns_from_texts_alone(finished_run: Path) -> None:
-    run = transfer(config_of(finished_run, "augmentation.words=0"), finished_run)
-    assert run.recipe.origins == ("gold", "generated")
-    assert run.record("words")["metrics"] == {"words": 0}
 
 
 def test_a_new_row_in_the_data_redoes_everything(finished_run: Path, tickets: Path) -> None:

@@ -71,7 +71,7 @@ def rewritten_stages(run: Run, name: str, prompt: str | None, threads: int) -> t
         **shared,
         "annotator": run.record("annotator")["outputs"],
         **config.filters.model_dump(),
-        "augmentation": config.augmentation.model_dump(exclude={"words"}),
+        "augmentation": config.augmentation.model_dump(),
     }
     if prompt is not None:
         written["prompt"] = run.record(prompt)["outputs"]
@@ -101,12 +101,11 @@ def student_stage(
         "model": config.model.model_dump(),
         "knowledge": run.record("knowledge")["outputs"] if knowledge_stage is None else None,
         "llm": run.llm_size,
-        **({"words": run.record("words")["outputs"]} if "word" in recipe.origins else {}),
     }
 
     def make(folder: Path) -> dict[str, Any]:
         source = run.root / FOLDER / knowledge_stage.name if knowledge_stage is not None else None
-        knowledge = run.knowledge if source is None else Knowledge.load(source).joined(run.words)
+        knowledge = run.knowledge if source is None else Knowledge.load(source)
         return _make_cell(run, task, student, recipe, knowledge, test, folder)
 
     needs = () if knowledge_stage is None else (knowledge_stage.name,)

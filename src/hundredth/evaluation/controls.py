@@ -1,7 +1,7 @@
 """The controls: every system trained and measured on the same data, seeds and student (METHODS 2, last part)."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.numpy import load_file
@@ -12,12 +12,12 @@ from hundredth.evaluation.measure import scores
 from hundredth.evaluation.outcome import Cell, Evaluation
 from hundredth.evaluation.results import write_results
 from hundredth.files import fingerprint
-from hundredth.pipeline.knowledge import Source
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.stages import Stage, run_stages
 from hundredth.pipeline.teach import Recipe, full_recipe
 from hundredth.pipeline.transfer import Run
 from hundredth.pipeline.transfer import threads as torch_threads
+from hundredth.store import Origin
 from hundredth.tasks.rows import key_of
 from hundredth.tasks.schema import Example
 from hundredth.tasks.splits import cap
@@ -51,7 +51,6 @@ SYSTEMS: dict[str, System] = {
         Recipe(("gold", "generated")),
         "prompt",
     ),
-    "no-words": System("full, but not taught single words", Recipe(("gold", "generated"))),
     "no-prompt": System(
         "full, but its texts are written from a plain instruction", Recipe(("gold", "generated")), "instruction"
     ),
@@ -124,7 +123,7 @@ def evaluate(
 
 
 def choose_systems(
-    names: Sequence[str] | None, origins: Collection[Source], sampled: int, reinforced: bool
+    names: Sequence[str] | None, origins: Collection[Origin], sampled: int, reinforced: bool
 ) -> tuple[list[str], list[str]]:
     """Return the systems to run, in the order of `SYSTEMS`, and notes on those that cannot be.
 
@@ -148,9 +147,6 @@ def choose_systems(
             lacking = [] if sampled else ["generated"]
         elif name == "full+unlabelled" and "unlabelled" not in origins:
             lacking = ["unlabelled"]
-        elif name == "no-words" and "word" not in origins:
-            notes.append("no-words is left out: the run has none (augmentation.words), so that it would be full")
-            continue
         if name == "no-ppo" and not reinforced:
             notes.append("no-ppo is left out: the run's prompt was not reinforced (--rl), so that it would be full")
         elif lacking:
@@ -162,15 +158,9 @@ def choose_systems(
     return chosen, notes
 
 
-def _recipe(name: str, origins: Collection[Source]) -> Recipe | None:
+def _recipe(name: str, origins: Collection[Origin]) -> Recipe | None:
     # A run may have unlabelled texts and none that were generated: its own model is still full+unlabelled.
-    if name == "full+unlabelled":
-        return full_recipe(origins)
-    recipe = SYSTEMS[name].recipe
-    if recipe is None or name == "no-words" or recipe.origins == ("gold",) or "word" not in origins:
-        return recipe
-    # Words go with whatever texts there are besides the gold ones.
-    return replace(recipe, origins=(*recipe.origins, "word"))
+    return full_recipe(origins) if name == "full+unlabelled" else SYSTEMS[name].recipe
 
 
 def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:

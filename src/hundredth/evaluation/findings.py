@@ -27,7 +27,6 @@ QUESTIONS = (
     Question("the texts that the LLM wrote", "kd-generated", "kd-gold", "generated"),
     Question("the unlabelled texts", "kd-unlabelled", "kd-gold", "unlabelled"),
     Question("the unlabelled texts beside all else", "full+unlabelled", "full"),
-    Question("single words", "full", "no-words"),
     Question("retrieval from the gold texts", "retrieval-gold", "kd-gold"),
     Question("retrieval", "full", "kd-generated"),
     Question("reinforcement learning on the soft prompt", "full", "no-ppo"),

@@ -74,7 +74,6 @@ def _content(evaluation: Evaluation) -> dict[str, Any]:
         "left_out": left_out_texts(run),
         "filters": {name: one for name, one in filters.items() if one["texts"]},
         "recombined": {name: one for name, one in run.record("knowledge")["metrics"]["recombined"].items() if one},
-        "words": run.record("words")["metrics"]["words"],
         "steps": list(dict.fromkeys(step for one in filters.values() for step in one)),
         "sampled": run.record("samples")["metrics"],
         "annotator": run.record("annotator")["metrics"],

@@ -16,7 +16,7 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\s\u3040-\u30ff\u3400-\u9fff
 
 
 class AugmentationConfig(BaseModel):
-    """How many recombined texts and single words the student learns from besides the natural texts."""
+    """How many recombined texts the student learns from besides the natural ones."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,12 +25,6 @@ class AugmentationConfig(BaseModel):
         ge=0,
         description="texts to recombine from the gold and generated ones, and as many again from the gold and "
         "unlabelled ones; 0 for none",
-    )
-    words: int = Field(
-        4000,
-        ge=0,
-        description="single words that the LLM labels as well: those that the student knows, first those of the "
-        "texts; 0 for none. For texts of several fields there are none",
     )
     seed: int = Field(0, description="which texts are joined, and where")
 

@@ -182,12 +182,12 @@ class Carry:
         """Leave rows out of what the store is filled with, and return them as entries."""
         self.kept[rows] = False
         knowledge, now = self._knowledge, datetime.now(UTC).isoformat(timespec="seconds")
-        entries, origins = [], knowledge.stored_origins()
+        entries = []
         for row in rows:
             label = int(knowledge.labels[row])
             soft_label = np.pad(self._soft_labels[row], (0, len(self._labels)))
-            gold = label if label >= 0 else None
-            entries.append(Entry(0, knowledge.texts[row], soft_label, gold, origins[row], now))
+            origin = knowledge.origins[row]
+            entries.append(Entry(0, knowledge.texts[row], soft_label, label if label >= 0 else None, origin, now))
         return entries
 
     def _entry(self, lesson: Lesson) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""The stages that take knowledge out of the LLM: task, prompt, samples, annotator, knowledge, words."""
+"""The stages that take knowledge out of the LLM: task, prompt, samples, annotator, knowledge."""
 
 import statistics
 import time
@@ -20,11 +20,9 @@ from hundredth.extraction.sampling import Sampler, SamplingConfig
 from hundredth.extraction.soft_prompt import PromptedLLM, SoftPrompt
 from hundredth.extraction.tuning import PromptConfig, tune_prompt
 from hundredth.files import read_json, write_json
-from hundredth.pipeline.knowledge import Knowledge, Source, read_examples, read_jsonl, write_examples, write_jsonl
+from hundredth.pipeline.knowledge import Knowledge, read_examples, read_jsonl, write_examples, write_jsonl
 from hundredth.pipeline.progress import Reporter
-from hundredth.store import ORIGINS, Origin
-from hundredth.student.model import load_student
-from hundredth.student.words import known_words
+from hundredth.store import Origin
 from hundredth.tasks.schema import Example, Task, TaskData, counts_per_label, labels_of
 from hundredth.tasks.verbalisation import Verbalisation
 
@@ -166,7 +164,7 @@ def make_knowledge(
         of_recombined = annotator.annotate([text for texts in recombined.values() for text in texts], progress)
     annotator.remove_adapters()
     gold = Annotation(**load_file(annotator_folder / "train.safetensors"))
-    texts, origins = list(gold_texts), list[Source](["gold"] * len(gold_texts))
+    texts, origins = list(gold_texts), list[Origin](["gold"] * len(gold_texts))
     for group in (natural, recombined):
         for origin, of_origin in group.items():
             texts += of_origin
@@ -193,37 +191,6 @@ def make_knowledge(
         "recombined": {origin: len(of_origin) for origin, of_origin in recombined.items()},
         "agreement": float((likeliest == np.array(intended)).mean()) if generated else None,
     }
-
-
-def make_words(
-    llm: LLM,
-    data: TaskData,
-    knowledge: Knowledge,
-    annotator_folder: Path,
-    student: str,
-    count: int,
-    folder: Path,
-    reporter: Reporter,
-) -> dict[str, Any]:
-    """Annotate the words that the student knows, as many as are wanted.
-
-    There are none where texts have several fields, or where it learns from the gold texts alone.
-    """
-    natural = knowledge.of(ORIGINS, augmented=False)
-    _, tokenizer = load_student(student, len(data.task.labels))
-    if len(data.task.fields) > 1 or set(natural.origins) == {"gold"}:
-        count = 0
-    words: list[tuple[str, ...]] = [
-        (word,) for word in known_words(tokenizer, [text for (text, *_) in natural.texts], count)
-    ]
-    annotator = load_annotator(llm, data.task.verbalisation, annotator_folder)
-    with reporter.bar("annotating words") as progress:
-        annotation = annotator.annotate(words, progress)
-    annotator.remove_adapters()
-    none, made = np.full(len(words), -1, dtype=np.int64), np.ones(len(words), dtype=np.bool_)
-    known = Knowledge(words, ["word"] * len(words), none, annotation.probabilities, annotation.embeddings, made)
-    known.save(folder)
-    return {"words": len(words)}
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

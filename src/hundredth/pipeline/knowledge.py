@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,6 @@ from hundredth.store import Origin
 from hundredth.tasks.schema import Example
 
 Floats = NDArray[np.float32]
-# Where a text comes from. A word teaches, but is never stored, so that the store knows nothing of it.
-Source = Literal[Origin, "word"]
 
 
 @dataclass(frozen=True)
@@ -24,12 +22,11 @@ class Knowledge:
     """N texts with the LLM's soft labels (N, C) and sentence embeddings (N, E).
 
     `labels` is a gold label's index, or -1. Soft labels of gold texts come from models that did not see them.
-    `augmented` marks words, and texts that were recombined from those of their origin: they teach, but are never
-    stored.
+    `augmented` marks texts that were recombined from those of their origin: they teach, but are never stored.
     """
 
     texts: list[tuple[str, ...]]
-    origins: list[Source]
+    origins: list[Origin]
     labels: NDArray[np.int64]
     soft_labels: Floats
     embeddings: Floats
@@ -38,7 +35,7 @@ class Knowledge:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def of(self, origins: Collection[Source], *, augmented: bool = True) -> "Knowledge":
+    def of(self, origins: Collection[Origin], *, augmented: bool = True) -> "Knowledge":
         """Return the part with these origins, with or without its augmented texts."""
         chosen = [
             origin in origins and (augmented or not made)
@@ -57,22 +54,6 @@ class Knowledge:
             self.embeddings[rows],
             self.augmented[rows],
         )
-
-    def joined(self, other: "Knowledge") -> "Knowledge":
-        """Return the texts of both."""
-        return Knowledge(
-            [*self.texts, *other.texts],
-            [*self.origins, *other.origins],
-            np.concatenate([self.labels, other.labels]),
-            np.concatenate([self.soft_labels, other.soft_labels]),
-            np.concatenate([self.embeddings, other.embeddings]),
-            np.concatenate([self.augmented, other.augmented]),
-        )
-
-    def stored_origins(self) -> list[Origin]:
-        """Return the origin of each text, which must not be a word."""
-        assert "word" not in self.origins
-        return [origin for origin in self.origins if origin != "word"]
 
     def stored_labels(self) -> Floats:
         """Return what an entry of the store says: the gold label where there is one, else the soft label."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hundredth.files import file_fingerprint, write_json
 from hundredth.pipeline.carry import Carry, TakenOver
 from hundredth.pipeline.config import BaseStudentConfig, ModelConfig
-from hundredth.pipeline.knowledge import Knowledge, Source
+from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.lessons import Lessons
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.tune import choose_mixture
@@ -27,7 +27,7 @@ from hundredth.runtime import (
     dev_record,
     load,
 )
-from hundredth.store import KnowledgeStore, Neighbours, calibrate, softmax
+from hundredth.store import KnowledgeStore, Neighbours, Origin, calibrate, softmax
 from hundredth.student.export import export_onnx
 from hundredth.student.model import load_saved_student, load_student, parameter_count, save_student
 from hundredth.student.prune import parameters_without_vocabulary, prune_vocabulary, token_budget, token_table
@@ -47,7 +47,7 @@ class Recipe:
     `distil` uses the LLM's soft labels and rankings, `retrieve` the retrieval loss and a store.
     """
 
-    origins: tuple[Source, ...]
+    origins: tuple[Origin, ...]
     distil: bool = True
     retrieve: bool = True
 
@@ -66,9 +66,9 @@ class Recipe:
         return config if self.retrieve else config.model_copy(update={"retrieval": 0.0})
 
 
-def full_recipe(origins: Collection[Source]) -> Recipe:
+def full_recipe(origins: Collection[Origin]) -> Recipe:
     """Return the recipe that uses everything there is."""
-    known: tuple[Source, ...] = ("gold", "generated", "unlabelled", "word")
+    known: tuple[Origin, ...] = ("gold", "generated", "unlabelled")
     return Recipe(tuple(origin for origin in known if origin in origins))
 
 
@@ -87,7 +87,7 @@ def make_student(
     folder: Path,
     reporter: Reporter,
 ) -> dict[str, Any]:
-    """Train a student by a recipe and write it; pruned, its vocabulary is that of all the run's texts."""
+    """Train a student by a recipe and write it; pruned, its vocabulary is that of all the run's knowledge."""
     torch.manual_seed(config.seed)  # the new classifier starts from random weights
     model, tokenizer = load_student(base.name, len(task.labels), config.pooling, config.dropout)
     sizes: dict[str, Any] = {"parameters_whole": parameter_count(model)}
@@ -98,11 +98,7 @@ def make_student(
         budget = token_budget(
             parameters_without_vocabulary(model, length), token_table(model).embedding_dim, target
         )
-        pieces = [
-            "\n".join(fields)
-            for fields, origin in zip(knowledge.texts, knowledge.origins, strict=True)
-            if origin != "word"
-        ]
+        pieces = ["\n".join(fields) for fields in knowledge.texts]
         model, tokenizer, report = prune_vocabulary(model, tokenizer, pieces, budget, length)
         sizes["pruned"] = asdict(report)
     with reporter.bar("training the student") as progress:
@@ -219,8 +215,7 @@ def _build_store(
     labels = [label if label >= 0 else None for label in kept.labels.tolist()]
     fingerprint = encoder.manifest.encoder.fingerprint
     with KnowledgeStore.create(folder, task.labels, keys.shape[1], fingerprint) as store:
-        added = store.add(kept.texts, kept.stored_labels(), keys, kept.stored_origins(), labels)
-        ids = np.array(added, dtype=np.int64)
+        ids = np.array(store.add(kept.texts, kept.stored_labels(), keys, kept.origins, labels), dtype=np.int64)
         some = np.linspace(0, len(ids) - 1, min(len(ids), _CHECKED_TEXTS)).astype(int)
         others = store.search(keys[some], 1, exclude_ids=ids[some])
         correction = CorrectionInfo(choose_correction(others.similarities[:, 0]))

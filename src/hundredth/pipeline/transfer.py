@@ -25,7 +25,6 @@ from hundredth.pipeline.extract import (
     make_knowledge,
     make_prompt,
     make_samples,
-    make_words,
     read_task,
     write_task,
 )
@@ -40,7 +39,7 @@ from hundredth.student.model import load_student
 from hundredth.tasks import TaskData, load_task
 
 CONFIG = "run.yaml"
-STAGES = ("task", "prompt", "samples", "annotator", "knowledge", "words", "student", "model")
+STAGES = ("task", "prompt", "samples", "annotator", "knowledge", "student", "model")
 # With reinforcement learning the annotator comes before the samples: it judges the texts that are learnt from.
 _STAGES_WITH_RL = (*STAGES[:2], "annotator", "reinforcement", "samples", *STAGES[4:])
 # Outside the stage's folder, which is made anew when a run goes on.
@@ -91,12 +90,7 @@ class Run:
     @cached_property
     def knowledge(self) -> Knowledge:
         """All knowledge that the LLM gave."""
-        return Knowledge.load(self.root / "knowledge").joined(self.words)
-
-    @cached_property
-    def words(self) -> Knowledge:
-        """What it said of single words."""
-        return Knowledge.load(self.root / "words")
+        return Knowledge.load(self.root / "knowledge")
 
     @property
     def recipe(self) -> Recipe:
@@ -171,11 +165,6 @@ def _stages(run: Run, data: TaskData, held: ExitStack) -> list[Stage]:
         parts = root / "samples", root / "annotator"
         return make_knowledge(run.llm, run.data, *parts, config.filters, config.augmentation, folder, run.reporter)
 
-    def words(folder: Path) -> dict[str, Any]:
-        known, count = Knowledge.load(root / "knowledge"), config.augmentation.words
-        parts = known, root / "annotator", config.base.name, count
-        return make_words(run.llm, run.data, *parts, folder, run.reporter)
-
     def student(folder: Path) -> dict[str, Any]:
         size = run.llm_size["parameters"]
         task, reporter = run.data.task, run.reporter
@@ -206,7 +195,6 @@ def _stages(run: Run, data: TaskData, held: ExitStack) -> list[Stage]:
     # Imported now: a name that leads nowhere must not come out after an hour of the LLM's work.
     own = own_rewards(config.rl)
     of_rl = {**shared, **config.rl.model_dump(), "reward_files": [one.stamp for one in own]}
-    of_texts = config.augmentation.model_dump(exclude={"words"})
     base = {"base": config.base.model_dump(), "weights": model_stamp(config.base.name)}
     made = [
         Stage("task", (), fingerprint(asdict(data)), lambda folder: write_task(data, folder)),
@@ -217,18 +205,12 @@ def _stages(run: Run, data: TaskData, held: ExitStack) -> list[Stage]:
         Stage(
             "knowledge",
             ("task", "samples", "annotator"),
-            {**shared, **config.filters.model_dump(), "augmentation": of_texts},
+            {**shared, **config.filters.model_dump(), "augmentation": config.augmentation.model_dump()},
             knowledge,
         ),
         Stage(
-            "words",
-            ("task", "annotator", "knowledge"),
-            {**shared, "words": config.augmentation.words, "student": model_stamp(config.base.name)},
-            words,
-        ),
-        Stage(
             "student",
-            ("task", "annotator", "knowledge", "words"),
+            ("task", "annotator", "knowledge"),
             {**base, "threads": config.threads, **config.student.model_dump()},
             student,
         ),

@@ -113,7 +113,7 @@ def prune_vocabulary(
         raise UserError(
             f"max_length {max_length} does not fit this student: it reads 2 to {model.max_positions} tokens"
         )
-    counts = count_pieces(tokenizer, texts)
+    counts = _count_pieces(tokenizer, texts)
     keep = _choose(specification, counts, max_tokens, model.position_offset)
     new_id = {old: new for new, old in enumerate(keep)}
     small_tokenizer = _rebuild_tokenizer(specification, new_id, tokenizer, max_length)
@@ -131,8 +131,7 @@ def prune_vocabulary(
     return small, small_tokenizer, report
 
 
-def count_pieces(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Counter[int]:
-    """Return how often each piece of the vocabulary, by its id, occurs in the texts."""
+def _count_pieces(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Counter[int]:
     backend = plain_tokenizer(tokenizer)
     counts: Counter[int] = Counter()
     for start in range(0, len(texts), _BATCH):
