@@ -40,6 +40,8 @@ format: $(READY)  ## put the code into its format
 bench: $(READY)  ## the benchmarks, going on where they stopped (hours); needs HUNDREDTH_DATA
 	$(BIN)/python benchmarks/sampling_speed.py
 	$(BIN)/python benchmarks/transfer.py
+	$(BIN)/python benchmarks/selection.py
+	$(BIN)/python benchmarks/recombination.py
 	$(BIN)/python benchmarks/controls.py
 	$(BIN)/python benchmarks/reinforcement.py
 	$(BIN)/python benchmarks/closeness.py
