@@ -1,8 +1,8 @@
 """How many texts the LLM should write: what a student learns from the first 1,200, 2,500, ... of a large pool.
 
-For each run of transfer.py (SmolLM2-135M) its tuned prompt writes the pool, which its annotator labels. A student of
-1 % of the LLM learns from the labelled texts and the first of the pool, with the run's unlabelled texts and without,
-and no store; it is judged by training rows that the run never drew. The test split is not looked at.
+For each run of transfer.py (SmolLM2-135M) its tuned prompt writes the pool, which its annotator labels. A student
+of 1 % of the LLM learns from the labelled texts and the first of the pool, with the run's unlabelled texts and
+without, and no store; it is judged by training rows that the run never drew. The test split is not looked at.
 
     python benchmarks/quantity.py [--seeds 1] [--students 2] [--task sst2 ...] [--runs FOLDER] [--work FOLDER]
 """
