@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hundredth.errors import UserError
 from hundredth.store import KnowledgeStore
 from hundredth.store.changes import runs
-from hundredth.store.database import SCHEMA_VERSION
+from hundredth.store.database import SAME_TEXTS, SCHEMA_VERSION
 
 LABELS = ("billing", "delivery", "other")
 ONE_HOT = np.eye(3)
@@ -65,6 +65,24 @@ def test_a_correction_replaces_what_was_said_otherwise_about_the_very_text(store
     assert [entry.id for entry in store.entries()] == [ids[2], ids[4], *change.added]
     again = store.correct(("a",), 2, keys[0])
     assert again.removed == (ids[2], *change.added)
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_the_same_texts_are_found_whatever_they_are_made_of(store, tmp_path, indexed):
+    """A store from before the index has none; its entries are found all the same."""
+    hard = ['with "quotes"', "\u00e9t\u00e9", "\U0001f600 \n"]
+    texts = ["a", "b", "b?", *hard, "x" * 40, "y" + "x" * 39, "x" * 100_000]
+    connection = sqlite3.connect(tmp_path / "store" / "store.db")
+    if not indexed:
+        connection.execute("DROP INDEX entries_by_texts")
+    plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT id FROM entries WHERE {SAME_TEXTS}", ("a",)).fetchall()
+    connection.close()
+    assert ("entries_by_texts" in plan[0][3]) is indexed
+    keys = np.eye(len(texts), store.dimension) + np.eye(len(texts), store.dimension, -store.dimension)
+    ids = store.add([(text,) for text in texts], ONE_HOT[[0] * len(texts)], keys, "gold", [0] * len(texts))
+    elsewhere = -np.ones(store.dimension)
+    for id, text in zip(ids, texts, strict=True):
+        assert store.correct((text,), 1, elsewhere).removed[:1] == (id,)
 
 
 def test_of_the_users_entries_near_a_text_the_nearest_comes_first_and_of_equals_the_newest(store, fill):

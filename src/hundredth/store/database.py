@@ -24,7 +24,12 @@ _ENTRY = """
 _ENTRIES = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE entries (id INTEGER PRIMARY KEY AUTOINCREMENT, {_ENTRY});
+-- Length and end tell almost all texts apart, and take less room than texts.
+CREATE INDEX entries_by_texts ON entries (length(texts), substr(texts, -16));
 """
+# Entries with the texts ?1, found by that index; stores from before it are read from end to end. Without the +
+# SQLite would put ?1 for texts in the other terms, and these would no longer be those of the index.
+SAME_TEXTS = "length(texts) = length(?1) AND substr(texts, -16) = substr(?1, -16) AND +texts = ?1"
 _CHANGES = """
 CREATE TABLE changes (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

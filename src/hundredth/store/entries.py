@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hundredth.store import changes
 from hundredth.store.changes import ENTRY_COLUMNS, Change, Kind
 from hundredth.store.connection import Connection
-from hundredth.store.database import bring_up_to_date
+from hundredth.store.database import SAME_TEXTS, bring_up_to_date
 
 Origin = Literal["gold", "generated", "unlabelled", "user"]
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
@@ -176,7 +176,7 @@ class EntryTable(Connection):
         """Return the ids of the entries with these very texts."""
         with self._reporting("read"):
             rows = self._connection.execute(
-                "SELECT id FROM entries WHERE texts = ? ORDER BY id", (json.dumps(texts, ensure_ascii=False),)
+                f"SELECT id FROM entries WHERE {SAME_TEXTS} ORDER BY id", (json.dumps(texts, ensure_ascii=False),)
             ).fetchall()
         return [id for (id,) in rows]
 
