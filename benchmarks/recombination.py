@@ -8,36 +8,27 @@ The test split is not looked at.
     python benchmarks/recombination.py [--seeds 3] [--students 2] [--task trec ...] [--runs FOLDER] [--work FOLDER]
 """
 
-import argparse
-import os
-import sys
 import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+from knowledge_trials import JUDGES, taught, trial_options, try_all
 from numpy.typing import NDArray
-from platformdirs import user_cache_dir
 from safetensors.numpy import load_file, save_file
-from selection import JUDGES, joined
+from selection import joined
 from tokenizers import Tokenizer
-from transfer import RESULTS
-from transfer import WORK as RUNS
-from trial_student import deployed, judged, unseen_rows
+from trial_student import unseen_rows
 
-from hundredth.evaluation.results import Row, write_results
 from hundredth.extraction.augmentation import crossover
 from hundredth.extraction.ensemble import load_annotator
-from hundredth.files import read_json, write_json
+from hundredth.files import write_json
 from hundredth.pipeline.knowledge import Knowledge
-from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.teach import Recipe
-from hundredth.pipeline.transfer import Run, threads
+from hundredth.pipeline.transfer import Run
 from hundredth.store import Origin
 
-WORK = Path(user_cache_dir("hundredth")) / "recombination"
-TASKS = ("trec", "sst2", "subj")
 # What is taught besides the gold texts, how many texts are recombined of each of these, and with words or without.
 SOURCES: tuple[tuple[Origin, ...], ...] = (("generated",), ("unlabelled",), ("generated", "unlabelled"))
 TEXTS = (2_000, 10_000)
@@ -78,10 +69,8 @@ def first(knowledge: Knowledge, count: int) -> Knowledge:
 def run_seed(run: Run, students: int, work: Path) -> None:
     """Judge every mixture on one run, as far as that is not done; a cell's file has a value for each student."""
     task, seed = run.data.task.name, run.config.task.seed
-    natural, folder = (
-        run.knowledge.of(["gold", "generated", "unlabelled"], augmented=False),
-        work / f"{task}-{seed}",
-    )
+    natural = run.knowledge.of(["gold", "generated", "unlabelled"], augmented=False)
+    folder = work / f"{task}-{seed}"
     gold = natural.of(["gold"]).texts
     more = {
         origin: annotated(
@@ -108,14 +97,9 @@ def run_seed(run: Run, students: int, work: Path) -> None:
                 knowledge = joined(knowledge, first(more[origin], texts))
             if with_words:
                 knowledge = joined(knowledge, words)
-            taught, found = len(knowledge), []
-            knowledge = joined(knowledge, rest)
-            for one in range(students):
-                settings = run.config.student.model_copy(update={"seed": one})
-                recipe = Recipe(("gold", *sources), retrieve=False)
-                with deployed(run, run.config.base, knowledge, recipe, settings) as model:
-                    found.append(judged(run, model, judge)[0])
-            write_json(file, {"score": found, "texts": taught, "words": len(words) * with_words})
+            recipe = Recipe(("gold", *sources), retrieve=False)
+            found = [score for score, _ in taught(run, joined(knowledge, rest), recipe, students, judge)]
+            write_json(file, {"score": found, "texts": len(knowledge), "words": len(words) * with_words})
             progress(number + 1, len(cells), f"{file.stem}: {np.mean(found):.3f}")
 
 
@@ -124,38 +108,12 @@ def name_of(sources: tuple[str, ...], texts: int, with_words: bool) -> str:
     return f"{'+'.join(sources)}, {texts} recombined{' and words' if with_words else ''}"
 
 
-def gather(work: Path, seeds: list[int], target: Path) -> None:
-    """Write the results of all finished cells: the mean over a run's students, a value for each run."""
-    rows = []
-    for task in TASKS:
-        for mixture in product(SOURCES, TEXTS, WORDS):
-            files = [work / f"{task}-{seed}-{name_of(*mixture)}.json" for seed in seeds]
-            cells = [read_json(file) for file in files if file.exists()]
-            for metric, unit in (("score", "fraction"), ("texts", "count"), ("words", "count")):
-                values = [float(np.mean(cell[metric])) for cell in cells]
-                rows += [Row(task, name_of(*mixture), metric, values, unit)] if values else []
-    if rows:
-        write_results(target, target.stem, seeds, rows)
-
-
 def main() -> None:
     """Judge whatever has not been judged; write after each run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--students", type=int, default=2, help="students of each mixture and run (%(default)s)")
-    parser.add_argument("--task", action="append", choices=TASKS, help="only this task; may be repeated")
-    parser.add_argument("--runs", type=Path, default=RUNS, help="where transfer.py keeps its runs (%(default)s)")
-    parser.add_argument("--work", type=Path, default=WORK, help="where the cells are kept (%(default)s)")
-    options = parser.parse_args()
-    if "HUNDREDTH_DATA" not in os.environ:
-        sys.exit("set HUNDREDTH_DATA to the folder that holds the benchmark data (glue/, superglue/, senteval/)")
-    seeds, target = list(range(options.seeds)), RESULTS / "recombination.json"
-    with threads(1):
-        for seed in seeds:
-            for task in options.task or TASKS:
-                run = Run.open(options.runs / f"{task}-{seed}-pruned", Reporter())
-                run_seed(run, options.students, options.work)
-                gather(options.work, seeds, target)
+    options = trial_options(__doc__, "recombination", seeds=3).parse_args()
+    names = [name_of(*mixture) for mixture in product(SOURCES, TEXTS, WORDS)]
+    metrics = {"score": "fraction", "texts": "count", "words": "count"}
+    try_all(options, lambda run: run_seed(run, options.students, options.work), names, metrics, "recombination")
 
 
 if __name__ == "__main__":

@@ -18,15 +18,12 @@ rule that chooses no better than chance is no reward worth learning, as learning
     python benchmarks/selection.py [--seeds 3] [--students 2] [--task trec ...] [--pool 5000] [--work FOLDER]
 """
 
-import argparse
-import os
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from knowledge_trials import JUDGES, taught, trial_options, try_all
 from numpy.typing import NDArray
-from platformdirs import user_cache_dir
 from safetensors.numpy import load_file, save_file
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.linear_model import LogisticRegression
@@ -34,24 +31,18 @@ from sklearn.metrics import pairwise_distances_argmin, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from transfer import RESULTS
-from transfer import WORK as RUNS
-from trial_student import deployed, judged, unseen_rows
+from trial_student import deployed, unseen_rows
 
-from hundredth.evaluation.results import Row, write_results
 from hundredth.extraction.ensemble import load_annotator
 from hundredth.extraction.filters import FilterConfig, filter_copies
 from hundredth.extraction.soft_prompt import SoftPrompt
-from hundredth.files import read_json, write_json
+from hundredth.files import write_json
 from hundredth.pipeline.extract import make_samples
 from hundredth.pipeline.knowledge import Knowledge, read_jsonl
-from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.teach import Recipe
-from hundredth.pipeline.transfer import Run, threads
+from hundredth.pipeline.transfer import Run
 from hundredth.ranking.teacher_models import HFTeacher, open_teacher
 
-WORK = Path(user_cache_dir("hundredth")) / "selection"
-TASKS = ("trec", "sst2", "subj")
 CHOSEN = 1200
 RULES = (
     "gold",
@@ -67,7 +58,6 @@ RULES = (
     "real-unlabelled",
     "unlabelled",
 )
-JUDGES = 1500
 
 Floats = NDArray[np.float32]
 Scores = NDArray[np.float64]
@@ -212,11 +202,7 @@ def run_seed(run: Run, students: int, pool_size: int, work: Path) -> None:
     knowledge["unlabelled"] = joined(gold, replace(unlabelled.rows(some), origins=["generated"] * int(some.sum())))
     with run.reporter.bar(f"{task}, seed {seed}") as progress:
         for number, name in enumerate(todo):
-            found = []
-            for one in range(students):
-                settings = run.config.student.model_copy(update={"seed": one})
-                with deployed(run, run.config.base, knowledge[name], recipe, settings) as model:
-                    found.append(judged(run, model, judge))
+            found = taught(run, knowledge[name], recipe, students, judge)
             part = knowledge[name].of(["generated"])
             write_json(
                 work / f"{task}-{seed}-{name}.json",
@@ -229,39 +215,19 @@ def run_seed(run: Run, students: int, pool_size: int, work: Path) -> None:
             progress(number + 1, len(todo), f"{name}: {np.mean([one for one, _ in found]):.3f}")
 
 
-def gather(work: Path, seeds: list[int], target: Path) -> None:
-    """Write the results of all finished cells: the mean over a run's students, a value for each run."""
-    rows = []
-    for task in TASKS:
-        for name in RULES:
-            files = [work / f"{task}-{seed}-{name}.json" for seed in seeds]
-            cells = [read_json(file) for file in files if file.exists()]
-            for metric, unit in (("score", "fraction"), ("log_likelihood", "nats"), ("texts", "count")):
-                values = [float(np.mean(cell[metric])) for cell in cells]
-                rows += [Row(task, name, metric, values, unit)] if values else []
-    if rows:
-        write_results(target, target.stem, seeds, rows)
-
-
 def main() -> None:
     """Judge whatever has not been judged; write after each run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--students", type=int, default=2, help="students of each rule and run (%(default)s)")
-    parser.add_argument("--task", action="append", choices=TASKS, help="only this task; may be repeated")
+    parser = trial_options(__doc__, "selection", seeds=3)
     parser.add_argument("--pool", type=int, default=5000, help="texts written for each run (%(default)s)")
-    parser.add_argument("--runs", type=Path, default=RUNS, help="where transfer.py keeps its runs (%(default)s)")
-    parser.add_argument("--work", type=Path, default=WORK, help="where the cells are kept (%(default)s)")
     options = parser.parse_args()
-    if "HUNDREDTH_DATA" not in os.environ:
-        sys.exit("set HUNDREDTH_DATA to the folder that holds the benchmark data (glue/, superglue/, senteval/)")
-    seeds, target = list(range(options.seeds)), RESULTS / "selection.json"
-    with threads(1):
-        for seed in seeds:
-            for task in options.task or TASKS:
-                run = Run.open(options.runs / f"{task}-{seed}-pruned", Reporter())
-                run_seed(run, options.students, options.pool, options.work)
-                gather(options.work, seeds, target)
+    metrics = {"score": "fraction", "log_likelihood": "nats", "texts": "count"}
+    try_all(
+        options,
+        lambda run: run_seed(run, options.students, options.pool, options.work),
+        RULES,
+        metrics,
+        "selection",
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,85 @@
+"""What the benchmarks share that try knowledge on students: their options, runs, students and finished cells.
+
+A cell is one mixture of knowledge on one run of transfer.py, in WORK/TASK-SEED-NAME.json.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from platformdirs import user_cache_dir
+from transfer import RESULTS
+from transfer import WORK as RUNS
+from trial_student import deployed, judged
+
+from hundredth.evaluation.results import Row, write_results
+from hundredth.files import read_json
+from hundredth.pipeline.knowledge import Knowledge
+from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.teach import Recipe
+from hundredth.pipeline.transfer import Run, threads
+from hundredth.tasks import Example
+
+TASKS = ("trec", "sst2", "subj")
+# Training rows that no run drew, by which a student is judged.
+JUDGES = 1500
+
+
+def trial_options(about: str | None, name: str, seeds: int) -> argparse.ArgumentParser:
+    """Return the options of a benchmark that keeps its cells in the folder `name` of the cache."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("--students", type=int, default=2, help="students of each cell (%(default)s)")
+    parser.add_argument("--task", action="append", choices=TASKS, help="only this task; may be repeated")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="where transfer.py keeps its runs (%(default)s)")
+    work = Path(user_cache_dir("hundredth")) / name
+    parser.add_argument("--work", type=Path, default=work, help="where the cells are kept (%(default)s)")
+    return parser
+
+
+def try_all(
+    options: argparse.Namespace,
+    do: Callable[[Run], None],
+    names: Iterable[str],
+    metrics: Mapping[str, str],
+    target: str,
+) -> None:
+    """Let `do` finish the cells of every run, and write all finished ones to RESULTS/TARGET.json after each."""
+    if "HUNDREDTH_DATA" not in os.environ:
+        sys.exit("set HUNDREDTH_DATA to the folder that holds the benchmark data (glue/, superglue/, senteval/)")
+    seeds, cells = list(range(options.seeds)), tuple(names)
+    with threads(1):
+        for seed in seeds:
+            for task in options.task or TASKS:
+                do(Run.open(options.runs / f"{task}-{seed}-pruned", Reporter()))
+                gather(options.work, seeds, cells, metrics, RESULTS / f"{target}.json")
+
+
+def taught(
+    run: Run, knowledge: Knowledge, recipe: Recipe, students: int, judge: list[Example]
+) -> list[tuple[float, float]]:
+    """Return the score and the log-likelihood of so many students that learn from this knowledge."""
+    found = []
+    for seed in range(students):
+        settings = run.config.student.model_copy(update={"seed": seed})
+        with deployed(run, run.config.base, knowledge, recipe, settings) as model:
+            found.append(judged(run, model, judge))
+    return found
+
+
+def gather(work: Path, seeds: list[int], names: Iterable[str], metrics: Mapping[str, str], target: Path) -> None:
+    """Write the `metrics`, with their units, of all finished cells: means over the students, a value a run."""
+    cells_of = list(names)
+    rows = []
+    for task in TASKS:
+        for name in cells_of:
+            files = [work / f"{task}-{seed}-{name}.json" for seed in seeds]
+            cells = [read_json(file) for file in files if file.exists()]
+            for metric, unit in metrics.items():
+                values = [float(np.mean(cell[metric])) for cell in cells]
+                rows += [Row(task, name, metric, values, unit)] if values else []
+    if rows:
+        write_results(target, target.stem, seeds, rows)
