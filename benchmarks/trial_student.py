@@ -5,7 +5,7 @@ unlabelled, joined by +) and changes to the student's settings as JSON:
 
     gold+unlabelled {"learning_rate": 0.001}
 
-    python benchmarks/trial_student.py RUN SETTINGS --task trec [--base NAME] [--rows 1000] [--name trial-student]
+    python benchmarks/trial_student.py RUN SETTINGS --task trec [--base NAME --share 0.06] [--rows 1000]
 """
 
 import argparse
@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("settings", type=Path)
     parser.add_argument("--task", required=True)
     parser.add_argument("--base", help="encoder to start from; by default that of the run")
+    parser.add_argument("--share", type=float, help="its parameters over the LLM's; by default that of the run")
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--name", default="trial-student")
     options = parser.parse_args()
@@ -85,6 +86,8 @@ def main() -> None:
     base = run.config.base
     if options.base is not None:
         base = base.model_copy(update={"name": options.base})
+    if options.share is not None:
+        base = base.model_copy(update={"target_share": options.share})
     judge = unseen_rows(run, options.task, options.rows)
     target = RESULTS / f"{options.name}.json"
     rows = [Row(**row) for row in read_json(target)["rows"]] if target.exists() else []
