@@ -27,7 +27,7 @@ from hundredth.evaluation.controls import RESULTS as RUN_RESULTS
 from hundredth.evaluation.controls import SYSTEMS, evaluate
 from hundredth.evaluation.findings import QUESTIONS
 from hundredth.evaluation.results import Row, write_results
-from hundredth.evaluation.statistics import Resampled, difference, gap_interval, resample, share_of_gap
+from hundredth.evaluation.statistics import Resampled, gap_interval, mean_difference, resample, share_of_gap
 from hundredth.files import read_json
 from hundredth.pipeline.config import make_config
 from hundredth.pipeline.extract import read_task
@@ -118,12 +118,15 @@ def gather(work: Path, seeds: list[int], rl: str, target: Path) -> None:
             finished[task] = folders
     rows = [Row(task, system, metric, found, unit) for (task, system, metric, unit), found in values.items()]
     for ours, theirs in PAIRS:
-        both = {task: pair for task in finished if (pair := resampled(task, finished[task], (ours, theirs)))}
-        for task, (one, other) in both.items():
-            rows += difference_rows(task, ours, theirs, one, other)
+        both = {
+            task: (drawn[0], drawn[1])
+            for task in finished
+            if (drawn := resampled(task, finished[task], (ours, theirs)))
+        }
+        for task, pair in both.items():
+            rows += difference_rows(task, ours, theirs, [pair])
         if both:
-            means = [mean_of_tasks(tasks) for tasks in zip(*both.values(), strict=True)]
-            rows += difference_rows("all", ours, theirs, *means)
+            rows += difference_rows("all", ours, theirs, list(both.values()))
             rows.append(Row("all", f"{ours} - {theirs}", "tasks", [len(both)], "count"))
     for name in SYSTEMS:
         for task, folders in finished.items():
@@ -134,7 +137,7 @@ def gather(work: Path, seeds: list[int], rl: str, target: Path) -> None:
 
 
 def resampled(task: str, folders: list[Path], systems: Sequence[str]) -> list[Resampled]:
-    """Draw texts and seeds of a task, the same for all `systems`, from the runs that have them all; [] if none."""
+    """Draw the texts of a task, the same for all `systems`, from the runs that have them all; [] if none."""
     folders = [one for one in folders if all((_cell(one, name) / PROBABILITIES).exists() for name in systems)]
     if not folders:
         return []
@@ -151,9 +154,9 @@ def resampled(task: str, folders: list[Path], systems: Sequence[str]) -> list[Re
     return [drawn[name] for name in systems]
 
 
-def difference_rows(task: str, ours: str, theirs: str, one: Resampled, other: Resampled) -> list[Row]:
-    """Return what one system's score differs by from another's, with the interval."""
-    found = difference(one, other)
+def difference_rows(task: str, ours: str, theirs: str, pairs: Sequence[tuple[Resampled, Resampled]]) -> list[Row]:
+    """Return what one system's score differs by from another's, the mean over tasks, with the interval."""
+    found = mean_difference(pairs)
     return _with_interval(task, f"{ours} - {theirs}", "difference", found.mean, (found.low, found.high))
 
 
@@ -161,12 +164,6 @@ def gap_rows(task: str, name: str, one: Resampled, student: Resampled, llm: Resa
     """Return the share of the way from `student` to `llm` that a system has come; nothing where there is no way."""
     share = share_of_gap(one.score, student.score, llm.score)
     return [] if share is None else _with_interval(task, name, "gap_closed", share, gap_interval(one, student, llm))
-
-
-def mean_of_tasks(tasks: Sequence[Resampled]) -> Resampled:
-    """Return a system's mean over tasks: texts and seeds are drawn anew for each, the tasks are what they are."""
-    scores, draws = [one.score for one in tasks], [one.draws for one in tasks]
-    return Resampled(float(np.mean(scores)), np.mean(draws, axis=0))
 
 
 def _with_interval(

@@ -5,9 +5,11 @@ from hypothesis import strategies as st
 
 from hundredth.evaluation import statistics
 from hundredth.evaluation.statistics import (
+    Resampled,
     deviation,
     difference,
     gap_interval,
+    mean_difference,
     resample,
     share_of_gap,
     weighted_scores,
@@ -68,8 +70,53 @@ def test_the_interval_holds_the_chance_in_the_seeds():
     ours = np.repeat([[0], [0], [1], [1]], 50, axis=1)
     found = bootstrap("accuracy", gold, ours, theirs, draws=4000)
     assert found.mean == 0.5
-    # Two of four seeds are right: 4 draws of a coin, of which the outer 2.5 % are none and all.
-    assert (found.low, found.high) == (0.0, 1.0)
+    # Of 1, 1, 0, 0 the standard error is sqrt(1/3 / 4), and Student's quantile with three degrees is 3.182.
+    half = 3.182 * (1 / 12) ** 0.5
+    assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-3)
+    assert found.seeds == 4
+
+
+@pytest.mark.parametrize("deviation_of_a_seed", [0.0, 0.05])
+def test_equally_good_systems_are_seldom_told_apart(deviation_of_a_seed):
+    """Percentiles of drawn seeds took three lucky seeds for a gain in one case of five."""
+    generator, clear = np.random.default_rng(7), 0
+    gold = np.zeros(200, dtype=int)
+    for _ in range(200):
+        hard = generator.normal(size=200)  # for both systems
+        shift_S = generator.normal(0, deviation_of_a_seed / 0.24, size=(2, 3))
+        wrong = 0.84 + shift_S[..., None] - hard + generator.normal(0, 0.5, size=(2, 3, 200)) < 0
+        clear += bootstrap("accuracy", gold, *wrong.astype(int), draws=300).is_clear
+    assert clear / 200 < 0.1
+
+
+def test_the_mean_over_tasks_has_the_errors_of_all():
+    def pair(*gains):
+        scores = np.array(gains)
+        return Resampled(scores, np.repeat(scores[:, None], 5, axis=1)), Resampled(np.zeros(3), np.zeros((3, 5)))
+
+    found = mean_difference([pair(0.1, 0.2, 0.3), pair(0.1, 0.2, 0.3)])
+    # Each task: variance 0.01 / 3 with two degrees; the mean of both a quarter of the sum, with four: 2.776.
+    half = 2.776 * (0.01 / 3 / 2) ** 0.5
+    assert (found.mean, found.low, found.high) == pytest.approx((0.2, 0.2 - half, 0.2 + half), abs=1e-4)
+    assert found.seeds == 3
+    alone = difference(*pair(0.1, 0.2, 0.3))
+    assert alone.high - alone.mean == pytest.approx(4.303 * (0.01 / 3) ** 0.5, abs=1e-4)
+
+
+def test_chance_that_texts_and_seeds_share_is_counted_once():
+    """Every seed right on other texts, drawn freely: counted twice the interval would be wider by the root of 2."""
+    generator = np.random.default_rng(3)
+    gold = np.zeros(300, dtype=int)
+    ours = (generator.random((40, 300)) < 0.3).astype(int)
+    theirs = np.zeros((1, 300), dtype=int)
+    found = bootstrap("accuracy", gold, ours, theirs)
+    assert found.high - found.mean == pytest.approx(1.96 * (0.21 / (40 * 300)) ** 0.5, rel=0.25)
+
+
+def test_other_numbers_of_seeds_are_refused():
+    gold = np.zeros(9, dtype=int)
+    with pytest.raises(ValueError, match="2 and 3 seeds cannot be paired"):
+        bootstrap("accuracy", gold, np.zeros((2, 9), dtype=int), np.zeros((3, 9), dtype=int))
 
 
 def test_seeds_that_are_lucky_for_both_are_paired():
@@ -84,12 +131,12 @@ def test_a_large_test_set_is_drawn_in_blocks(monkeypatch):
     predicted = np.where(np.arange(90) % 4 == 0, 0, gold)[None]
     monkeypatch.setattr(statistics, "_AT_ONCE", 700)
     found = resample("macro_f1", gold, {"one": predicted}, draws=30)["one"]
-    assert found.draws.shape == (30,)
+    assert found.draws.shape == (1, 30)
     assert found.draws.std() > 0
     assert found.draws.mean() == pytest.approx(found.score, abs=0.05)
 
 
-def test_seeds_are_averaged_and_may_differ_in_number():
+def test_one_seed_is_held_against_every_seed_of_the_other():
     gold = np.array([0, 1, 0, 1])
     ours = np.array([[0, 1, 0, 1], [0, 1, 1, 0]])
     theirs = np.array([[0, 0, 0, 0]])

@@ -44,10 +44,13 @@ class Answer:
 
     @property
     def worth(self) -> str:
-        """Say in words what the part is worth."""
+        """Say in words what the part is worth; one training of each system cannot tell that."""
         if not self.difference.is_clear:
             return "nothing measurable here"
-        return "a gain" if self.difference.mean > 0 else "harm"
+        better = self.difference.mean > 0
+        if self.difference.seeds == 1:
+            return "more with it, in one training of each" if better else "less with it, in one training of each"
+        return "a gain" if better else "harm"
 
 
 def answers(evaluation: Evaluation) -> list[Answer]:

@@ -134,7 +134,7 @@ class Evaluation:
         return 0 < having == ignoring
 
     def compare(self, system: str, other: str) -> Difference:
-        """Return the paired bootstrap of one system's score against another's, over texts and seeds."""
+        """Return what one system's score differs by from another's, with the interval over texts and seeds."""
         return difference(self._resampled[system], self._resampled[other])
 
     @cached_property

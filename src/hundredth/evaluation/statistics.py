@@ -1,44 +1,68 @@
-"""What several seeds and a finite test set say: mean and deviation, the gap closed, a paired bootstrap.
+"""What several seeds and a finite test set say: mean and deviation, the gap closed, intervals of differences.
 
 Letters of the shapes: N texts, S seeds, C classes, D draws of the bootstrap.
 """
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 
 Ints = NDArray[np.integer]
 Doubles = NDArray[np.float64]
 
 # With less than a point between student and LLM, a share of the gap is noise divided by noise.
 _LEAST_GAP = 0.01
-_INTERVAL = (2.5, 97.5)
+_CONFIDENCE = 0.95
 _AT_ONCE = 10_000_000  # numbers of a block of draws, which bounds the memory for a large test set
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """A system's score, mean over its seeds, and its scores under each draw of texts and seeds, (D,)."""
+    """A system's score with each seed, (S,), and with each seed under each draw of the texts, (S, D)."""
 
-    score: float
+    scores: Doubles
     draws: Doubles
+
+    @property
+    def score(self) -> float:
+        """The mean over the seeds."""
+        return float(self.scores.mean())
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What a score differs by between two systems, and the 95 % interval over draws of texts and seeds."""
+    """What a score differs by between two systems, with its 95 % interval, and how many seeds it is the mean of.
+
+    The interval is for other texts and other seeds; of one seed, for other texts alone.
+    """
 
     mean: float
     low: float
     high: float
+    seeds: int
 
     @property
     def is_clear(self) -> bool:
         """Whether the interval leaves out zero."""
         return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class _Error:
+    """The squared standard error of a mean over seeds and texts, and its degrees of freedom."""
+
+    variance: float
+    freedom: float
+
+    @property
+    def half(self) -> float:
+        """Half the width of the interval."""
+        return float(student_t.ppf((1 + _CONFIDENCE) / 2, self.freedom)) * math.sqrt(self.variance)
 
 
 def deviation(values: Sequence[float]) -> float | None:
@@ -55,18 +79,15 @@ def share_of_gap(score: float, student: float, llm: float) -> float | None:
 def resample(
     metric: str, gold: Ints, predictions: Mapping[str, Ints], *, draws: int = 2000, seed: int = 0
 ) -> dict[str, Resampled]:
-    """Score every system under the same draws of test texts and of seeds, with replacement (a paired bootstrap).
+    """Score every system, with each of its seeds, under the same draws of test texts (a paired bootstrap).
 
-    Texts that are hard for all systems, and a seed that is lucky for all, then widen no interval between two of
-    them. The seeds of systems with as many of them are paired, in order; with one seed the draws are of the texts
-    alone. Of few seeds a bootstrap sees too little: with S of them it takes their variance for (S - 1) / S of what
-    it is.
+    Texts that are hard for all systems then widen no interval between two of them.
 
     Args:
         metric: one of `hundredth.tasks.METRICS`.
         gold: labels, (N,).
         predictions: predicted labels by system, (S, N) each; the numbers of seeds may differ.
-        draws: how many times texts and seeds are drawn.
+        draws: how many times the texts are drawn, with replacement.
         seed: seed of the draws.
 
     Raises:
@@ -83,35 +104,66 @@ def resample(
         count = min(size, draws - start)
         weights_DN = generator.multinomial(texts, np.full(texts, 1 / texts), size=count)
         blocks.append({name: _of_seeds(metric, gold, one, weights_DN) for name, one in predictions.items()})
-    seed_weights = {
-        seeds: generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
-        for seeds in sorted({len(one) for one in predictions.values()})
+    return {
+        name: Resampled(
+            _of_seeds(metric, gold, one, np.ones((1, texts)))[:, 0],
+            np.concatenate([block[name] for block in blocks], axis=1),
+        )
+        for name, one in predictions.items()
     }
-    found = {}
-    for name, one in predictions.items():
-        scores_SD = np.concatenate([block[name] for block in blocks], axis=1)
-        drawn = (scores_SD.T * seed_weights[len(one)]).sum(axis=1)
-        found[name] = Resampled(float(_of_seeds(metric, gold, one, np.ones((1, texts))).mean()), drawn)
-    return found
 
 
 def difference(ours: Resampled, theirs: Resampled) -> Difference:
-    """Return ours - theirs with a 95 % percentile interval, both from one `resample`."""
-    low, high = np.percentile(ours.draws - theirs.draws, _INTERVAL)
-    return Difference(ours.score - theirs.score, float(low), float(high))
+    """Return ours - theirs, both from one `resample`, with its interval.
+
+    Seeds are paired, in order; a system with one seed is held against every seed of the other. The squared standard
+    error is what the texts and what the seeds contribute, less what is in both (as of two random factors, Clark
+    1973), and the interval is Student's, with degrees of freedom by Satterthwaite: of three seeds alone two.
+
+    Raises:
+        ValueError: the numbers of seeds differ, and neither is one.
+    """
+    return mean_difference([(ours, theirs)])
+
+
+def mean_difference(pairs: Sequence[tuple[Resampled, Resampled]]) -> Difference:
+    """Return the mean over tasks of ours - theirs, a pair for each: the tasks are what they are.
+
+    `seeds` is the least of the tasks. Otherwise as `difference`.
+    """
+    apart = [_apart(ours, theirs) for ours, theirs in pairs]
+    errors = [_error(scores_S, draws_SD) for scores_S, draws_SD in apart]
+    mean = float(np.mean([scores_S.mean() for scores_S, _ in apart]))
+    total = sum(one.variance for one in errors)
+    spread = sum(one.variance**2 / one.freedom for one in errors)
+    half = _Error(total / len(pairs) ** 2, total**2 / spread if spread else math.inf).half
+    return Difference(mean, mean - half, mean + half, min(len(scores_S) for scores_S, _ in apart))
 
 
 def gap_interval(ours: Resampled, student: Resampled, llm: Resampled) -> tuple[float, float] | None:
-    """Return the 95 % interval of the share of the gap, all from one `resample`.
+    """Return the 95 % interval of the share of the gap, all from one `resample`: that of a ratio, by Fieller.
 
     None where the gap itself may be less than a point: a share of it could then be anything.
     """
-    gaps = llm.draws - student.draws
-    if np.percentile(gaps, _INTERVAL[0]) < _LEAST_GAP:
+    gap = difference(llm, student)
+    if gap.low < _LEAST_GAP:
         return None
-    there = gaps >= _LEAST_GAP
-    low, high = np.percentile((ours.draws - student.draws)[there] / gaps[there], _INTERVAL)
-    return float(low), float(high)
+    (a_S, a_SD), (b_S, b_SD) = _apart(ours, student), _apart(llm, student)
+    share = float(a_S.mean() / b_S.mean())
+    freedom = _error(a_S - share * b_S, a_SD - share * b_SD).freedom
+    factor = float(student_t.ppf((1 + _CONFIDENCE) / 2, freedom)) ** 2
+    # What is in both is counted twice here, which is on the safe side.
+    covariance = np.cov(a_SD.mean(axis=0), b_SD.mean(axis=0))
+    if len(a_S) > 1:
+        covariance = covariance + np.cov(a_S, b_S) / len(a_S)
+    # The shares r for which a - r b is within `factor` of its squared error from zero.
+    square = b_S.mean() ** 2 - factor * covariance[1, 1]
+    linear = a_S.mean() * b_S.mean() - factor * covariance[0, 1]
+    constant = a_S.mean() ** 2 - factor * covariance[0, 0]
+    if square <= 0:
+        return None
+    root = math.sqrt(max(linear**2 - square * constant, 0.0))
+    return float((linear - root) / square), float((linear + root) / square)
 
 
 def weighted_scores(metric: str, gold: Ints, predicted: Ints, weights: NDArray[np.number]) -> Doubles:
@@ -146,3 +198,23 @@ def weighted_scores(metric: str, gold: Ints, predicted: Ints, weights: NDArray[n
 def _of_seeds(metric: str, gold: Ints, predictions_SN: Ints, weights_DN: NDArray[np.number]) -> Doubles:
     """Return the score of each seed under each draw, (S, D)."""
     return np.stack([weighted_scores(metric, gold, one, weights_DN) for one in predictions_SN])
+
+
+def _apart(ours: Resampled, theirs: Resampled) -> tuple[Doubles, Doubles]:
+    """Return the differences of the scores, (S,), and of those under each draw, (S, D)."""
+    if len(ours.scores) != len(theirs.scores) and 1 not in (len(ours.scores), len(theirs.scores)):
+        raise ValueError(f"{len(ours.scores)} and {len(theirs.scores)} seeds cannot be paired")
+    return ours.scores - theirs.scores, ours.draws - theirs.draws
+
+
+def _error(scores_S: Doubles, draws_SD: Doubles) -> _Error:
+    """Return the error of the mean of `scores_S` for other texts and seeds; of one seed, for other texts alone."""
+    seeds = len(scores_S)
+    of_texts = float(draws_SD.mean(axis=0).var(ddof=1))
+    if seeds == 1:
+        return _Error(of_texts, math.inf)
+    of_seeds = float(scores_S.var(ddof=1)) / seeds
+    # What a seed makes of a text is part of both.
+    of_both = max(0.0, float(draws_SD.var(axis=1, ddof=1).mean()) - of_texts) / (seeds - 1)
+    variance = max(of_texts + of_seeds - of_both, of_texts, of_seeds)
+    return _Error(variance, (seeds - 1) * (variance / of_seeds) ** 2 if of_seeds else math.inf)
