@@ -108,18 +108,20 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) ->
 def transfer_summary(results: Results) -> str:
     """Return a table of systems against tasks: score, deviation, and the share of the gap."""
     tasks, rows = results.tasks, []
+    # Texts differ in length from task to task, so that systems are as quick as the tasks they are measured on.
+    common = [task for task in tasks if set(results.systems(task)) == set(results.systems())]
     for system in results.systems():
         cells = []
         for task in tasks:
             closed = results.gap_closed(task, system)
             cells.append(results.score(task, system) + (f" ({share(closed)})" if closed is not None else ""))
-        rows.append([f"`{system}`", *cells, *_sizes(results, tasks, system)])
+        rows.append([f"`{system}`", *cells, *_sizes(results, common, system)])
     heads = [f"{task}{_mark(results, task)} (n={_seeds(results, task)})" for task in tasks]
     text = table(["system", *heads, "parameters", "bytes", "ms/text"], rows)
     legend = (
         "Score in percent, mean ± standard deviation over n seeds; in brackets the share of the gap between "
         f"`student` and `llm` that is closed. Students: {STUDENTS[results.name]}. {_SIZES} "
-        f"Sizes and times are means over the tasks. {_note(results)}"
+        f"Sizes and times are means over {', '.join(common)}, which have all systems. {_note(results)}"
     )
     return f"{text}\n\n{legend}{results.source()}"
 
