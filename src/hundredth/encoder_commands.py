@@ -16,7 +16,11 @@ from hundredth.files import read_json
 from hundredth.options import PATH, Group, argument, json_option, quiet_option, set_option, threads_option
 
 _out_option = click.option("--out", type=PATH, required=True, help="Folder to write the encoder to.")
-_column_option = click.option("--column", help="Column of the sentences in tables and datasets.")
+_column_option = click.option(
+    "--column",
+    help="Column of the sentences in tables and datasets; by default the only one of texts, else the one called "
+    "sentence, text, sentences or texts.",
+)
 
 
 @click.group(cls=Group)

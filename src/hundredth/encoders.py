@@ -202,9 +202,12 @@ def _config(model: PreTrainedModel) -> dict[str, Any]:
 
 
 def _tokenizer_hash(tokenizer: Any) -> str:
+    side = getattr(tokenizer, "truncation_side", "right")
+    # Only where it is not the usual one, so that the hashes of all others stay what they were without it.
+    unusual = [] if side == "right" else [f"truncation_side={side}"]
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not isinstance(backend, Tokenizer):
-        return fingerprint([type(tokenizer).__name__, tokenizer.get_vocab()])
+        return fingerprint([type(tokenizer).__name__, tokenizer.get_vocab(), *unusual])
     # What calls leave behind on it is not the tokenizer's own.
     own = {**json.loads(backend.to_str()), "padding": None, "truncation": None}
-    return fingerprint([own, getattr(tokenizer, "chat_template", None)])
+    return fingerprint([own, getattr(tokenizer, "chat_template", None), *unusual])

@@ -9,8 +9,16 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer, T5Config, T5EncoderModel
 
-from hundredth.encoders import POOLINGS, encoder_fingerprint, has_own_pooling, load_encoder, set_pooling
+from hundredth.encoders import (
+    POOLINGS,
+    encoder_fingerprint,
+    encoder_identity,
+    has_own_pooling,
+    load_encoder,
+    set_pooling,
+)
 from hundredth.errors import UserError
+from hundredth.files import fingerprint
 
 TEXTS = ["my card is gone", "where is my refund for the hotel"]
 
@@ -156,6 +164,20 @@ def test_whatever_changes_the_embeddings_changes_the_fingerprint(sentence_encode
     before = encoder_fingerprint(model)
     change(model)
     assert encoder_fingerprint(model) != before
+
+
+def test_which_end_of_a_long_text_is_cut_changes_the_fingerprint_and_the_usual_one_is_as_ever(sentence_encoder):
+    model = load_encoder(str(sentence_encoder))
+    marks = {}
+    for side in ("right", "left"):
+        model.tokenizer.truncation_side = side
+        marks[side] = encoder_fingerprint(model)
+    assert marks["left"] != marks["right"]
+    backend = json.loads(model.tokenizer.backend_tokenizer.to_str())
+    own = {**backend, "padding": None, "truncation": None}
+    model.tokenizer.truncation_side = "right"
+    # What was measured or cached under the usual side must be found again.
+    assert encoder_identity(model)["tokenizer"] == fingerprint([own, None])
 
 
 def test_a_pooler_that_no_checkpoint_holds_is_not_part_of_the_fingerprint(poolerless):

@@ -121,10 +121,10 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
         ("a.txt", "\n".join(["ä", "o"] * 20).encode("latin-1"), "is not UTF-8 text: 20 of 40 lines"),
         ("a.txt", "hello\n".encode("utf-16"), "is not UTF-8 text"),
         ("a.docx", b"a,b\n", "ends in '.docx', which is no kind of corpus read here: use .txt"),
-        ("a.csv", b"a,b\n", "a.csv holds no sentence"),
+        ("a.csv", b"text,b\n", "a.csv holds no sentence"),
         (
             "a.csv",
-            b'a,b\n"x' + 200_000 * b"y\n",
+            b'text,b\n"x' + 200_000 * b"y\n",
             "not valid CSV (field larger than field limit (160000)); is a quot",
         ),
         ("a.jsonl", b'{"a": "b"}\n{"a"', "a.jsonl line 2: not valid JSON"),

@@ -51,6 +51,11 @@ def test_scored_pairs_are_read(name: str, content: str, tmp_path: Path) -> None:
         ("a.tsv", "a\tb\t1\nc\te\tnan\n", "a.tsv line 2: the score 'nan' is no number"),
         ("a.jsonl", '{"text1": "a", "text2": "b", "score": 1}\n{"text1"', "a.jsonl line 2: not valid JSON"),
         ("a.jsonl", "[1]", "has the columns none"),
+        (
+            "a.jsonl",
+            '{"text1": "a", "text2": "cut \\ud83d", "score": 1}',
+            "a.jsonl line 1: a text holds half of a surrogate pair",
+        ),
         ("a.csv", "a,b,1\nd,e,2\n", "scored pairs: 2 of them, but a ranking needs at least 3"),
         ("a.csv", "a,b,1\nd,e,1\nf,g,1\n", "all scores are 1, so that they rank nothing"),
     ],
@@ -65,6 +70,8 @@ def test_what_are_no_scored_pairs(name: str, content: str, said: str, tmp_path: 
 def test_pairs_whose_lists_do_not_fit() -> None:
     with pytest.raises(UserError, match="3 and 2 texts, but 3 scores"):
         ScoredPairs(["a", "b", "c"], ["d", "e"], np.arange(3.0))
+    with pytest.raises(UserError, match="half of a surrogate pair"):
+        ScoredPairs(["a", "b", "c"], ["d", "e", "\ud83d"], np.arange(3.0))
 
 
 @pytest.fixture

@@ -242,12 +242,15 @@ def test_embeddings_in_a_file_do_not_fit_a_corpus_with_blank_lines(
     tiny_encoder: Path, corpus: Path, tmp_path: Path
 ) -> None:
     """Silent otherwise: every row after the blank line would belong to the sentence before."""
-    np.save(tmp_path / "rows.npy", bag_teacher(sentences(400)))
-    corpus.write_text("\n" + corpus.read_text())
-    with pytest.raises(UserError, match="1 lines of the corpus are blank or not UTF-8 and were dropped"):
-        train_encoder(
-            tiny_encoder, corpus, tmp_path / "out", teachers=[str(tmp_path / "rows.npy")], config=config()
-        )
+    rows = tmp_path / "rows.npy"
+    np.save(rows, bag_teacher(sentences(400)))
+    lines = corpus.read_text()
+    corpus.write_text("\n" + lines)
+    with pytest.raises(UserError, match=r"of its 401 lines 1 are blank .* which leaves 400 sentences"):
+        train_encoder(tiny_encoder, corpus, tmp_path / "out", teachers=[str(rows)], config=config())
+    corpus.write_text("".join(lines.splitlines(keepends=True)[:300]))
+    with pytest.raises(UserError, match=r"rows\.npy: has 400 rows for a dataset of 300"):
+        train_encoder(tiny_encoder, corpus, tmp_path / "out", teachers=[str(rows)], config=config())
 
 
 def test_settings_that_do_not_exist_or_are_out_of_range() -> None:

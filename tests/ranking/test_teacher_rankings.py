@@ -150,7 +150,7 @@ def test_the_first_text_column_is_ranked_and_the_others_stay(tmp_path: Path) -> 
     columns = {"n": [1, 2], "text": ["one", "three"], "negative": ["two", "four"]}
     teachers = TeacherRankings([widths], cache=tmp_path)
     ranked = teachers.rank(Dataset.from_dict(columns))
-    assert ranked.column_names == ["n", "text", "negative", "label"]
+    assert ranked.column_names == ["text", "n", "negative", "label"]
     assert teachers.rows(torch.tensor([1]))[0, 0] > 0
     teachers.rank(Dataset.from_dict(columns), column="negative")
     rows = teachers.rows(torch.arange(4))
@@ -159,7 +159,7 @@ def test_the_first_text_column_is_ranked_and_the_others_stay(tmp_path: Path) -> 
 
 
 def test_a_file_gives_row_i_to_row_i_of_the_dataset(tmp_path: Path) -> None:
-    vectors = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float16)
+    vectors = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float16)
     np.save(tmp_path / "vectors.npy", vectors)
     teachers = TeacherRankings([tmp_path / "vectors.npy"])
     texts = ["a", "b", "a", "c"]  # row 2 repeats row 0: the first counts

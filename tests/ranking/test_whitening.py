@@ -126,6 +126,14 @@ def test_bad_settings(changed: dict[str, float], said: str, tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "corpus.txt"]
 
 
+@pytest.mark.parametrize(("settings", "between"), [({}, "WordWeights"), ({"layers": 1}, "WeightedLayerPooling")])
+def test_what_is_whitened_already_is_refused(settings: dict[str, Any], between: str, tmp_path: Path) -> None:
+    base, corpus = base_folder("roberta", tmp_path / "base"), text_file(tmp_path / "corpus.txt")
+    whiten_encoder(str(base), corpus, tmp_path / "white", dimensions=4, **settings)
+    with pytest.raises(UserError, match=f"has a {between} between its transformer and its pooling"):
+        whiten_encoder(str(tmp_path / "white"), corpus, tmp_path / "again", dimensions=4)
+
+
 @pytest.mark.parametrize("sif", [-0.1, 1.0, float("nan")])
 def test_a_weight_that_cannot_be_is_refused_before_anything_is_loaded(sif: float, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"sif is {sif}: give a share of the corpus"):

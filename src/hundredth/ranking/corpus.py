@@ -6,7 +6,7 @@ sentence to count repetitions by.
 
 import codecs
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +16,16 @@ from datasets import Dataset
 
 from hundredth.errors import UserError
 from hundredth.files import atomic_path
-from hundredth.ranking.corpus_sources import CHUNK, MAX_BYTES, Corpus, Row, corpus_name, corpus_rows
+from hundredth.ranking.corpus_sources import (
+    CHUNK,
+    MAX_BYTES,
+    Columns,
+    Corpus,
+    Row,
+    corpus_name,
+    corpus_rows,
+    is_unicode,
+)
 
 COLUMN, NEGATIVE = "sentence", "negative"
 _MAX_CHARACTERS = MAX_BYTES // 4
@@ -28,8 +37,8 @@ _MAX_UNREADABLE = 0.1
 class CorpusCounts:
     """What was read: sentences kept, and of the lines what was dropped or changed.
 
-    `blank` and `unreadable` (not UTF-8, or with a NUL in it) lines are dropped, `cut` ones shortened to 10,000
-    characters, `repeated` ones kept: how many sentences are the same as an earlier one.
+    `blank` and `unreadable` (not UTF-8, or with a NUL or half of a surrogate pair in it) lines are dropped, `cut`
+    ones shortened to 10,000 characters, `repeated` ones kept: how many sentences are the same as an earlier one.
     """
 
     sentences: int
@@ -60,7 +69,11 @@ class CorpusCounts:
 
 
 def import_corpus(
-    corpus: Corpus, target: Path, column: str | None = None, negatives: str | None = None
+    corpus: Corpus,
+    target: Path,
+    column: str | None = None,
+    negatives: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> CorpusCounts:
     """Write the sentences of `corpus` into the Arrow file `target`, in their order; `read_corpus` opens it.
 
@@ -69,14 +82,16 @@ def import_corpus(
             name of a dataset on the hub. Files are .txt with a sentence a line, .csv and .tsv with a header,
             .jsonl, .gz of such, or .parquet.
         target: the file to write; it appears when it is whole.
-        column: the column of the sentences in tables and datasets; by default the first one of texts.
+        column: the column of the sentences in tables and datasets; None: the only one of texts, else the one that
+            is called sentence, text, sentences or texts.
         negatives: the column that holds a hard negative of each sentence; None: there are none.
+        say: told which column was chosen, where there were several.
 
     Raises:
-        UserError: nothing to read or no sentence in it, another kind of file, a damaged one, or one that is not
-            UTF-8.
+        UserError: nothing to read or no sentence in it, another kind of file, a damaged one, one that is not
+            UTF-8, or one of several columns of which none is known to hold the sentences.
     """
-    rows = _Sieve(corpus_rows(corpus, column, negatives))
+    rows = _Sieve(corpus_rows(corpus, Columns(column, negatives, say)))
     schema = pa.schema({name: pa.string() for name in (COLUMN, NEGATIVE)[: 1 if negatives is None else 2]})
     with atomic_path(target) as temporary, pa.OSFile(str(temporary), "wb") as sink:
         with pa.ipc.new_stream(sink, schema) as writer:
@@ -142,7 +157,9 @@ class _Sieve:
 
 def _text(cell: bytes | str | None) -> str | None:
     """Return a cell's text without white space around it, None where it cannot be read."""
-    text = _decoded(cell) if isinstance(cell, bytes) else cell or ""
+    if cell is None:
+        return ""
+    text = _decoded(cell) if isinstance(cell, bytes) else cell if is_unicode(cell) else None
     return None if text is None or "\0" in text else text.strip()
 
 

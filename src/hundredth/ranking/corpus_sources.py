@@ -10,15 +10,16 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset, DatasetDict, IterableDataset
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
 from hundredth.errors import UserError
 from hundredth.hub import names_dataset
@@ -28,22 +29,98 @@ Row: TypeAlias = Sequence[bytes | str | None]
 CHUNK = 10_000  # rows read and written at a time
 # Encoders read at most a few thousand characters of a text: of a line, only so many bytes are kept.
 MAX_BYTES = 40_000
+# What the column of the sentences is called where there are several of texts and none is named, best first.
+_USUAL_NAMES = ("sentence", "text", "sentences", "texts")
 
 
-def corpus_rows(corpus: Corpus, column: str | None, negatives: str | None) -> Iterator[Row]:
-    """Yield the rows of a corpus: its `column` of sentences, by default the first of texts, and its `negatives`.
+@dataclass(frozen=True)
+class Columns:
+    """Which columns to read: that of the sentences, None: found by `choose`, and that of their hard negatives.
+
+    `say` is told of a choice that was made.
+    """
+
+    sentences: str | None = None
+    negatives: str | None = None
+    say: Callable[[str], None] = lambda text: None
+
+    def choose(self, name: str, texts: Sequence[str], columns: Sequence[str]) -> list[str]:
+        """Return the columns to read of the source `name`, whose `columns` are these, of texts `texts`.
+
+        The sentences are in the named column, else in the only one of texts, else in the one called sentence,
+        text, sentences or texts, in any case and in this order.
+
+        Raises:
+            UserError: there is no such column, or several may hold the sentences.
+        """
+        has = f"its columns are {', '.join(columns)}"
+        for one in (self.sentences, self.negatives):
+            if one is not None and one not in texts:
+                raise UserError(f"{name} has no column {one!r} of texts; {has}")
+        if not texts:
+            raise UserError(f"{name} has no column of texts; {has}")
+        sentences = self.sentences or self._found(name, [one for one in texts if one != self.negatives], has)
+        if self.negatives == sentences:
+            raise UserError(f"{name}: {sentences!r} is the column of the sentences, so it holds no hard negatives")
+        return [sentences] if self.negatives is None else [sentences, self.negatives]
+
+    def _found(self, name: str, texts: Sequence[str], has: str) -> str:
+        if not texts:
+            raise UserError(f"{name} has no column of texts beside {self.negatives!r}, the hard negatives; {has}")
+        if len(texts) == 1:
+            return texts[0]
+        usual = [one for title in _USUAL_NAMES for one in texts if one.lower() == title]
+        if not usual:
+            raise UserError(f"{name}: which column holds the sentences? name it with --column (column=); {has}")
+        self.say(f"  sentences: column {usual[0]!r} of {name}")
+        return usual[0]
+
+
+def corpus_rows(corpus: Corpus, columns: Columns) -> Iterator[Row]:
+    """Yield the rows of a corpus: its sentences, and where they are asked for its hard negatives.
 
     Raises:
         UserError: nothing to read, another kind of file, a damaged one, or one without such columns.
     """
+    check_corpus(corpus)
     if isinstance(corpus, Dataset | IterableDataset):
-        yield from _dataset(corpus, column, negatives, "the dataset")
+        yield from _dataset(corpus, columns, "the dataset")
         return
     named = [corpus] if isinstance(corpus, str | Path) else list(corpus)
     if not named:
         raise UserError("no corpus is named: give at least one file of sentences")
     for one in named:
-        yield from _source(one, column, negatives)
+        yield from _source(one, columns)
+
+
+def check_corpus(corpus: object) -> None:
+    """Refuse what is no corpus.
+
+    Raises:
+        UserError: it is neither files nor a dataset; says what to pass.
+    """
+    if isinstance(corpus, DatasetDict | IterableDatasetDict):
+        raise UserError(
+            f"the corpus is a {type(corpus).__name__} of the splits {', '.join(map(str, corpus))}: pass one of "
+            "them, as in corpus['train']"
+        )
+    if isinstance(corpus, str | Path | Dataset | IterableDataset):
+        return
+    for one in corpus if isinstance(corpus, Sequence) else [corpus]:
+        if not isinstance(one, str | Path):
+            raise UserError(
+                f"the corpus holds a {type(one).__name__}: pass files, a Dataset or an IterableDataset; texts in "
+                "memory go into Dataset.from_dict({'sentence': texts})"
+            )
+
+
+def is_unicode(text: str) -> bool:
+    """Tell whether all of a text is characters: JSON can spell half of a surrogate pair, which is none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def corpus_name(corpus: Corpus) -> str:
@@ -53,36 +130,37 @@ def corpus_name(corpus: Corpus) -> str:
     return str(corpus) if isinstance(corpus, str | Path) else ", ".join(map(str, corpus))
 
 
-def _source(name: str | Path, column: str | None, negatives: str | None) -> Iterator[Row]:
+def _source(name: str | Path, columns: Columns) -> Iterator[Row]:
     path = Path(name).expanduser()
     if path.is_dir():
-        yield from _dataset(_load_dataset(path), column, negatives, str(path))
+        yield from _dataset(_load_dataset(path), columns, str(path))
     elif path.is_file():
-        yield from _file(path, column, negatives)
+        yield from _file(path, columns)
     elif isinstance(name, str) and names_dataset(name):
-        yield from _dataset(_load_dataset(name), column, negatives, name)
+        yield from _dataset(_load_dataset(name), columns, name)
     else:
         raise UserError(f"{name} does not exist (looked in {path.absolute().parent})")
 
 
-def _file(path: Path, column: str | None, negatives: str | None) -> Iterator[Row]:
+def _file(path: Path, columns: Columns) -> Iterator[Row]:
     kind = (Path(path.stem).suffix if path.suffix == ".gz" else path.suffix).lower()
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty")
     if kind in (".parquet", ".pq"):
-        yield from _parquet(path, column, negatives)
+        yield from _parquet(path, columns)
     elif kind in (".csv", ".tsv"):
-        yield from _cells(path, kind == ".csv", column, negatives)
+        yield from _cells(path, kind == ".csv", columns)
     elif kind in (".jsonl", ".ndjson"):
-        yield from _objects(path, column, negatives)
+        yield from _objects(path, columns)
     elif kind not in ("", ".txt"):
         raise UserError(
             f"{path} ends in {kind!r}, which is no kind of corpus read here: use .txt or .txt.gz with a sentence "
             "a line, .csv, .tsv, .jsonl, .parquet, or a folder saved by datasets"
         )
-    elif negatives is not None:
+    elif columns.negatives is not None:
         raise UserError(
-            f"{path} has no column {negatives!r} of hard negatives, only lines: use .csv, .tsv, .jsonl or .parquet"
+            f"{path} has no column {columns.negatives!r} of hard negatives, only lines: use .csv, .tsv, .jsonl "
+            "or .parquet"
         )
     else:
         yield from _lines(path)
@@ -110,7 +188,7 @@ def _lines(path: Path) -> Iterator[Row]:
             first = False
 
 
-def _cells(path: Path, quoted: bool, column: str | None, negatives: str | None) -> Iterator[Row]:
+def _cells(path: Path, quoted: bool, columns: Columns) -> Iterator[Row]:
     """Yield the rows below a table's header. A quotation mark that is left open must not swallow the whole file."""
     with _opened(path) as file:
         # What is not UTF-8 goes through, and back to the bytes that it was.
@@ -120,7 +198,7 @@ def _cells(path: Path, quoted: bool, column: str | None, negatives: str | None) 
         before = csv.field_size_limit(MAX_BYTES * 4)
         try:
             header = [name.strip() for name in next(reader, [])]
-            places = [header.index(name) for name in _columns(str(path), column, negatives, header, header)]
+            places = [header.index(name) for name in columns.choose(str(path), header, header)]
             for row in reader:
                 yield [
                     row[place].encode("utf-8", "surrogateescape") if place < len(row) else None for place in places
@@ -133,7 +211,7 @@ def _cells(path: Path, quoted: bool, column: str | None, negatives: str | None) 
             csv.field_size_limit(before)
 
 
-def _objects(path: Path, column: str | None, negatives: str | None) -> Iterator[Row]:
+def _objects(path: Path, columns: Columns) -> Iterator[Row]:
     wanted: list[str] = []
     with _opened(path) as file:
         for number, line in enumerate(file, 1):
@@ -150,19 +228,19 @@ def _objects(path: Path, column: str | None, negatives: str | None) -> Iterator[
                 raise UserError(f"{path} line {number}: no JSON object but {type(value).__name__}")
             if not wanted:
                 texts = [name for name, cell in value.items() if isinstance(cell, str)]
-                wanted = _columns(str(path), column, negatives, texts, list(value))
+                wanted = columns.choose(str(path), texts, list(value))
             cells = [value.get(name) for name in wanted]
             yield [cell if isinstance(cell, str) else None for cell in cells]
 
 
-def _parquet(path: Path, column: str | None, negatives: str | None) -> Iterator[Row]:
+def _parquet(path: Path, columns: Columns) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path) as file:
             fields = {field.name: field.type for field in file.schema_arrow}
             texts = [
                 name for name, kind in fields.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)
             ]
-            wanted = _columns(str(path), column, negatives, texts, list(fields))
+            wanted = columns.choose(str(path), texts, list(fields))
             for batch in file.iter_batches(CHUNK, columns=wanted):
                 yield from zip(*(batch.column(name).to_pylist() for name in wanted), strict=True)
     except (pa.ArrowException, OSError) as error:
@@ -184,27 +262,15 @@ def _load_dataset(name: str | Path) -> Dataset | IterableDataset:
     return loaded
 
 
-def _dataset(
-    dataset: Dataset | IterableDataset, column: str | None, negatives: str | None, name: str
-) -> Iterator[Row]:
-    features = dataset.features or (dataset.resolve_features() if isinstance(dataset, IterableDataset) else {})
-    texts = [key for key, kind in features.items() if getattr(kind, "dtype", None) in ("string", "large_string")]
-    wanted = _columns(name, column, negatives, texts, list(features))
+def _dataset(dataset: Dataset | IterableDataset, columns: Columns, name: str) -> Iterator[Row]:
+    if dataset.features is None:  # a stream may say only row by row what it holds
+        first: dict[str, Any] = next(iter(dataset), {})
+        names, texts = list(first), [key for key, cell in first.items() if isinstance(cell, str)]
+    else:
+        names = list(dataset.features)
+        kinds = dataset.features.items()
+        texts = [key for key, kind in kinds if getattr(kind, "dtype", None) in ("string", "large_string")]
+    wanted = columns.choose(name, texts, names)
     for batch in dataset.with_format(None).select_columns(wanted).iter(batch_size=CHUNK):
         rows: Any = batch
         yield from zip(*(rows[one] for one in wanted), strict=True)
-
-
-def _columns(
-    name: str, column: str | None, negatives: str | None, texts: Sequence[str], columns: Sequence[str]
-) -> list[str]:
-    """Return the columns to read."""
-    for one in (column, negatives):
-        if one is not None and one not in texts:
-            raise UserError(f"{name} has no column {one!r} of texts; its columns are {', '.join(columns)}")
-    if not texts:
-        raise UserError(f"{name} has no column of texts; its columns are {', '.join(columns)}")
-    sentences = column or texts[0]
-    if negatives == sentences:
-        raise UserError(f"{name}: {negatives!r} is the column of the sentences, so it holds no hard negatives")
-    return [sentences] if negatives is None else [sentences, negatives]

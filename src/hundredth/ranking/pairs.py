@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hundredth.errors import UserError
+from hundredth.ranking.corpus_sources import is_unicode
 
 _COLUMNS = (("sentence1", "sentence2"), ("text1", "text2"), ("first", "second"), ("premise", "hypothesis"))
 _SCORES = ("score", "similarity", "label")
@@ -25,8 +26,8 @@ class ScoredPairs:
     Only the order of the scores matters, not their scale.
 
     Raises:
-        UserError: the lengths differ, fewer than 3 pairs, a score that is no number, or scores all equal, which
-            rank nothing.
+        UserError: the lengths differ, fewer than 3 pairs, a text with half of a surrogate pair, a score that is no
+            number, or scores all equal, which rank nothing.
     """
 
     first: list[str]
@@ -39,6 +40,11 @@ class ScoredPairs:
             raise UserError(f"scored pairs: {sizes[0]} and {sizes[1]} texts, but {sizes[2]} scores")
         if sizes[0] < 3:
             raise UserError(f"scored pairs: {sizes[0]} of them, but a ranking needs at least 3")
+        broken = next((text for text in (*self.first, *self.second) if not is_unicode(text)), None)
+        if broken is not None:
+            raise UserError(
+                f"scored pairs: the text {broken[:60]!r} holds half of a surrogate pair, which is no character"
+            )
         if not np.isfinite(self.scores).all():
             raise UserError("scored pairs: a score is NaN or infinite")
         if np.ptp(self.scores) == 0:
@@ -138,6 +144,8 @@ def _row(path: Path, number: int, first: object, second: object, score: object) 
         raise UserError(f"{path} line {number}: the score {score!r} is no number")
     if not isinstance(first, str) or not isinstance(second, str) or not first.strip() or not second.strip():
         raise UserError(f"{path} line {number}: a text of the pair is empty")
+    if not is_unicode(first) or not is_unicode(second):
+        raise UserError(f"{path} line {number}: a text holds half of a surrogate pair, which is no character")
     return first, second, value
 
 

@@ -92,6 +92,10 @@ def prepare(
         rows_HW = rankings.rows(torch.from_numpy(labels[kept]))
         evaluator = TeacherAgreement(tokenizer, [tokens[int(row)] for row in kept], rows_HW)
         order = order[held_out:]
+        leaking = np.isin(labels[order], labels[kept])
+        if leaking.any():
+            order = order[~leaking]
+            reporter.say(f"  {leaking.sum():,} sentences repeat held-out ones and are left out of training")
     judged = len(dev.first) if dev is not None else held_out
     if len(order) < config.batch_size:
         raise UserError(
@@ -108,7 +112,7 @@ def _import(
     target = folder / "sentences.arrow"
     if not done.exists():
         reporter.say("  corpus: reading")
-        write_json(done, import_corpus(corpus, target, column, negatives).to_dict())
+        write_json(done, import_corpus(corpus, target, column, negatives, reporter.say).to_dict())
     counts = CorpusCounts(**read_json(done))
     reporter.say(f"  corpus: {counts.describe()}")
     return counts, read_corpus(target)
@@ -129,7 +133,9 @@ def _check_corpus(counts: CorpusCounts, teachers: Sequence[TeacherSpec], config:
         )
     files = [name_of(one) for one in teachers if isinstance(one, str | Path) and Path(one).suffix == ".npy"]
     if files and counts.dropped:
+        lines = counts.sentences + counts.dropped
         raise UserError(
-            f"row i of {files[0]} belongs to sentence i, but {counts.dropped} lines of the corpus are blank or not "
-            "UTF-8 and were dropped: remove them from both"
+            f"row i of {files[0]} belongs to line i of the corpus, but of its {lines:,} lines {counts.dropped:,} "
+            f"are blank or not UTF-8 and were dropped, which leaves {counts.sentences:,} sentences: remove them "
+            "from both"
         )

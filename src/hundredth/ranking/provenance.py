@@ -1,5 +1,6 @@
 """What an encoder was trained from, as JSON: what tells one training from another, and what its card says."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,15 @@ def training_settings(
 ) -> dict[str, Any]:
     """Return all that decides the result of a training: a stopped one goes on only where none of it has changed.
 
-    Models and files are told apart by the sizes and the ends of their files, models in memory by their weights.
+    Models are told apart by the sizes and the ends of their files, those in memory by their weights, and the files
+    of a corpus by all of their content.
     """
     return {
         "base": name_of(base),
         "base_weights": _stamp(base),
         "corpus": _corpus_stamp(corpus),
+        # Beside the stamp, of which records of earlier versions hold nothing more: they stay comparable.
+        "corpus_content": _corpus_content(corpus),
         "column": column,
         "negatives": negatives,
         "teachers": [name_of(teacher) for teacher in teachers],
@@ -65,10 +69,32 @@ def _stamp(one: Base | TeacherSpec) -> str | None:
     return fingerprint(model_stamp(str(one))) if isinstance(one, str | Path) else None
 
 
+def untold(corpus: Corpus, teachers: Sequence[TeacherSpec]) -> list[str]:
+    """Return what `training_settings` cannot tell from another of its kind, in words."""
+    found = ["a corpus that is an IterableDataset"] if isinstance(corpus, IterableDataset) else []
+    return found + [f"a teacher that is a function ({name_of(one)!r})" for one in teachers if _stamp(one) is None]
+
+
 def _corpus_stamp(corpus: Corpus) -> str | None:
     if isinstance(corpus, Dataset):
         return str(corpus._fingerprint)
     if isinstance(corpus, IterableDataset):
         return None
-    files = [corpus] if isinstance(corpus, str | Path) else list(corpus)
-    return fingerprint([model_stamp(str(one)) for one in files])
+    return fingerprint([model_stamp(str(one)) for one in _sources(corpus)])
+
+
+def _corpus_content(corpus: Corpus) -> str | None:
+    """Return a hash of all that the files of a corpus hold; None for datasets in memory and on the hub."""
+    if isinstance(corpus, Dataset | IterableDataset):
+        return None
+    digests = []
+    for source in _sources(corpus):
+        path = Path(source).expanduser()
+        for file in [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file()):
+            with file.open("rb") as content:
+                digests.append(hashlib.file_digest(content, "sha256").hexdigest())
+    return fingerprint(digests) if digests else None
+
+
+def _sources(corpus: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    return [corpus] if isinstance(corpus, str | Path) else list(corpus)

@@ -34,8 +34,17 @@ _CHUNK = 2048
 
 
 def text_keys(texts: Sequence[str]) -> Keys:
-    """Return a 128-bit hash of each text."""
-    digests = [hashlib.blake2b(text.encode(), digest_size=_KEY_BYTES).digest() for text in texts]
+    """Return a 128-bit hash of each text.
+
+    Raises:
+        UserError: a text holds half of a surrogate pair.
+    """
+    try:
+        digests = [hashlib.blake2b(text.encode(), digest_size=_KEY_BYTES).digest() for text in texts]
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"the text {error.object[:60]!r} holds half of a surrogate pair, which is no character: remove it"
+        ) from None
     return np.frombuffer(b"".join(digests), dtype=f"S{_KEY_BYTES}")
 
 
@@ -53,7 +62,7 @@ class TeacherCache:
         stay, whenever this is stopped. Another process that wants the same folder waits.
 
         Raises:
-            UserError: the disk is full.
+            UserError: the vectors are not as wide as those that there are, or the disk is full.
         """
         with self._alone(), self._full_disk():
             known = self._whole_rows()
@@ -68,17 +77,23 @@ class TeacherCache:
         order = np.argsort(known, kind="stable")
         return order[np.searchsorted(known, keys, sorter=order)]
 
+    @property
+    def width(self) -> int | None:
+        """The width d of the vectors, None before there are any."""
+        path = self.folder / "teacher.json"
+        return int(read_json(path)["width"]) if path.exists() else None
+
     def vectors(self) -> Floats:
         """Return all rows (R, d), memory-mapped."""
-        width = read_json(self.folder / "teacher.json")["width"]
+        assert self.width is not None
         rows = (self.folder / "keys.bin").stat().st_size // _KEY_BYTES
-        return np.memmap(self.folder / "vectors.f32", dtype="<f4", mode="r", shape=(rows, width))
+        return np.memmap(self.folder / "vectors.f32", dtype="<f4", mode="r", shape=(rows, self.width))
 
     def _whole_rows(self) -> Keys:
         """Cut off what a killed process left half written; return the keys of the rows that are whole."""
-        if not (self.folder / "teacher.json").exists():
+        width = self.width
+        if width is None:
             return text_keys([])
-        width = read_json(self.folder / "teacher.json")["width"]
         vectors, keys = self.folder / "vectors.f32", self.folder / "keys.bin"
         vectors.touch()
         keys.touch()
@@ -88,8 +103,14 @@ class TeacherCache:
         return np.fromfile(keys, dtype=f"S{_KEY_BYTES}")
 
     def _append(self, vectors: Floats, keys: Keys) -> None:
-        if not (self.folder / "teacher.json").exists():
+        width = self.width
+        if width is None:
             write_json(self.folder / "teacher.json", {**self.identity, "width": vectors.shape[1]})
+        elif width != vectors.shape[1]:
+            raise UserError(
+                f"a teacher gave embeddings of {vectors.shape[1]} numbers after others of {width}: it must give "
+                "every text as many; fit a vectoriser on all texts before, not on those of a call"
+            )
         for name, content in (("vectors.f32", vectors.astype("<f4")), ("keys.bin", keys)):
             with (self.folder / name).open("ab") as file:
                 file.write(content.tobytes())

@@ -4,6 +4,7 @@ Letters of the shapes: N texts, d the width of the teacher's embedding.
 """
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -74,9 +75,19 @@ class CallableTeacher(Teacher):
         return
 
     def encode(self, texts: list[str]) -> Floats:
-        """Call the function."""
+        """Call the function.
+
+        Raises:
+            UserError: what it gives is no array of numbers, as a sparse matrix is none.
+        """
         made = self._function(texts)
-        return np.asarray(made.detach().cpu().float() if isinstance(made, Tensor) else made, dtype=np.float32)
+        try:
+            return np.asarray(made.detach().cpu().float() if isinstance(made, Tensor) else made, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"teacher {self.name!r}: gave a {type(made).__name__}, which is no array of numbers; embeddings "
+                "are a dense (N, d), such as .toarray() makes of a sparse matrix"
+            ) from error
 
 
 class EncoderTeacher(Teacher):
@@ -93,7 +104,9 @@ class EncoderTeacher(Teacher):
 
     def identity(self) -> dict[str, Any]:
         """Hash the weights, as they are used, and what is done with them."""
-        return encoder_identity(self._model)
+        found = encoder_identity(self._model)
+        # A static embedding has no longest text, which JSON cannot hold as infinity.
+        return {**found, "max_length": None} if found["max_length"] == math.inf else found
 
     def encode(self, texts: list[str]) -> Floats:
         """Encode batch after batch, longest texts first."""

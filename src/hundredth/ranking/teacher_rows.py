@@ -111,10 +111,10 @@ class FileRows:
                 f"teacher {self._path}: a file's rows belong to one dataset, and this is a second one with "
                 f"{len(positions)} texts that the first has not; rank both as one dataset"
             )
-        if len(self._vectors) < size:
+        if len(self._vectors) != size:
             raise UserError(
                 f"teacher {self._path}: has {len(self._vectors)} rows for a dataset of {size}; row i of the file "
-                "belongs to row i of the dataset"
+                "belongs to row i of the dataset, so there must be as many"
             )
         self._rows = positions
         for start in range(0, len(positions), _CHECKED):

@@ -51,7 +51,7 @@ class TeacherRankings:
         batch_tokens: int | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.weights = _checked_weights(weights, len(teachers))
+        self.weights = checked_weights(weights, len(teachers))
         root = Path(user_cache_dir("hundredth")) / "rankings" if cache is None else Path(cache)
 
         def rows_of(spec: TeacherSpec) -> TeacherRows:
@@ -71,13 +71,14 @@ class TeacherRankings:
     def rank(self, dataset: Dataset, column: str | None = None) -> Dataset:
         """Encode each distinct text once and return the dataset with the column `label`, which `rows` takes.
 
-        `column` is the text column to rank by; None: the first one. Another dataset may follow, a development
-        set say: its labels go on where these end, and a text that both have has one label.
+        `column` is the text column to rank by; None: the first one of texts. It comes first in what is returned,
+        since the Trainer takes the first column for the anchor. Another dataset may follow, a development set
+        say: its labels go on where these end, and a text that both have has one label.
 
         Raises:
-            UserError: the dataset is empty, has no such column of texts or already a column `label`, a file of
-                embeddings is too short or belongs to other data, a teacher gives NaN, infinities or zeros, or
-                the disk is full.
+            UserError: it is no `Dataset`, or empty, has no such column of texts or already a column `label`, a
+                file of embeddings has other rows or belongs to other data, a teacher gives NaN, infinities or
+                zeros, or the disk is full.
         """
         column = _text_column(dataset, column)
         keys = np.concatenate([text_keys(texts) for texts in _read(dataset, column)])
@@ -89,6 +90,9 @@ class TeacherRankings:
             for teacher in self._teachers:
                 teacher.add(texts, keys[positions], positions, len(dataset))
             self._keys = np.concatenate([self._keys, keys[positions]])
+        if dataset.column_names[0] != column:
+            others = [name for name in dataset.column_names if name != column]
+            dataset = dataset.select_columns([column, *others])
         return dataset.add_column(LABEL, labels)
 
     def rows(self, labels: Tensor) -> Tensor:
@@ -121,7 +125,12 @@ class TeacherRankings:
         return labels[inverse[known:]], first[order[known:]] - known
 
 
-def _checked_weights(weights: Sequence[float] | None, teachers: int) -> list[float]:
+def checked_weights(weights: Sequence[float] | None, teachers: int) -> list[float]:
+    """Return alpha, one a teacher.
+
+    Raises:
+        UserError: there is no teacher, or the weights do not fit.
+    """
     if not teachers:
         raise UserError("no teacher is given: name at least one")
     if weights is None:
@@ -137,6 +146,12 @@ def _checked_weights(weights: Sequence[float] | None, teachers: int) -> list[flo
 
 
 def _text_column(dataset: Dataset, column: str | None) -> str:
+    if not isinstance(dataset, Dataset):
+        raise UserError(
+            f"teachers rank a datasets.Dataset, and this is a {type(dataset).__name__}: pass one split of a "
+            "DatasetDict, as in dataset['train'], and of anything else make a Dataset, as in "
+            "Dataset.from_list(list(rows))"
+        )
     if not len(dataset):
         raise UserError("the dataset is empty: there is no text to rank")
     if LABEL in dataset.column_names:

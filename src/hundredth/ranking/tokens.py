@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from hundredth.encoders import prompt_of
+from hundredth.errors import UserError
 from hundredth.files import atomic_path
 from hundredth.ranking.corpus_sources import CHUNK
 from hundredth.ranking.reporting import Progress
@@ -29,8 +31,11 @@ _ENCODED = 8192  # tokens encoded at a time
 class Tokenizer:
     """The token ids of texts just as `model.encode` would make them, and their batches.
 
-    Texts go through the model's own preprocessing, so that chat templates, lower-casing and special tokens are
-    those of later use.
+    Texts go through the model's own preprocessing behind its default prompt, so that prompt, chat templates,
+    lower-casing and special tokens are those of later use. `max_length` counts all of these tokens.
+
+    Raises:
+        UserError: the prompt alone is as long as the longest text.
     """
 
     def __init__(self, model: SentenceTransformer, max_length: int | None = None) -> None:
@@ -38,14 +43,18 @@ class Tokenizer:
         longest = model.max_seq_length
         lengths = [length for length in (max_length, longest) if length is not None]
         self.max_length = min(lengths) if lengths else None
-        self.modality = model.preprocess(["a"]).get("modality", "text")
+        self.prompt = prompt_of(model) or None
+        found = self._preprocessed(["a"])
+        # Beside the tokens: what they are, and how many of them a pooling without the prompt leaves out.
+        self._rest: Features = {name: found[name] for name in ("modality", "prompt_length") if name in found}
+        if self.prompt is not None:
+            self._check_prompt(len(found["input_ids"][0]))
         pad = getattr(model.tokenizer, "pad_token_id", None)
         self.pad = 0 if pad is None else int(pad)
 
     def __call__(self, texts: Sequence[str]) -> list[Ids]:
         """Return the ids of each text, without padding."""
-        options: Any = {} if self.max_length is None else {"max_length": self.max_length}
-        found = self.model.preprocess(list(texts), **options)
+        found = self._preprocessed(texts)
         ids_BL, mask_BL = found["input_ids"].to(torch.int32).numpy(), found["attention_mask"].numpy() != 0
         return [row[kept] for row, kept in zip(ids_BL, mask_BL, strict=True)]
 
@@ -59,7 +68,19 @@ class Tokenizer:
             "input_ids": torch.from_numpy(ids_BL),
             "attention_mask": torch.from_numpy(kept_BL.astype(np.int64)),
         }
-        return features if self.modality == "text" else {**features, "modality": self.modality}
+        return {**features, **self._rest}
+
+    def _check_prompt(self, with_one_word: int) -> None:
+        if with_one_word == len(self._preprocessed(["a a"])["input_ids"][0]):
+            raise UserError(
+                f"the base's prompt {self.prompt!r} leaves no room for sentences in {self.max_length} tokens: "
+                "raise max_length"
+            )
+
+    def _preprocessed(self, texts: Sequence[str]) -> Features:
+        options: Any = {} if self.max_length is None else {"max_length": self.max_length}
+        found: Features = self.model.preprocess(list(texts), prompt=self.prompt, **options)
+        return found
 
 
 class TokenRows:

@@ -1,5 +1,6 @@
 """Training an encoder by RankCSE: a corpus and teachers in, a plain SentenceTransformer folder out."""
 
+import logging
 import platform
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from hundredth.errors import UserError
 from hundredth.files import read_json, write_json, write_text
 from hundredth.models import quiet_transformers
 from hundredth.precision import fast_dtype
-from hundredth.ranking.base import Base, plain_attention
+from hundredth.ranking.base import Base, load_base, plain_attention
 from hundredth.ranking.bucketing import LengthBuckets
 from hundredth.ranking.card import encoder_card
 from hundredth.ranking.checkpoint import Best, last_checkpoint, remove_halves
@@ -24,11 +25,14 @@ from hundredth.ranking.corpus_sources import Corpus
 from hundredth.ranking.loss import RankCSELoss
 from hundredth.ranking.pairs import ScoredPairs
 from hundredth.ranking.preparation import Prepared, prepare
-from hundredth.ranking.provenance import training_settings
+from hundredth.ranking.provenance import training_settings, untold
 from hundredth.ranking.reporting import Reporter, Silent
+from hundredth.ranking.request import check_request
 from hundredth.ranking.teacher_models import TeacherSpec
 from hundredth.ranking.trainer import EncoderTrainer, KeepBest, ShowProgress, StopWhenAsked, TrainingRows
 from hundredth.ranking.workplace import Workplace
+
+logger = logging.getLogger(__name__)
 
 _PACKAGES = ("hundredth", "sentence-transformers", "transformers", "torch")
 _PAPER_RATE, _PAPER_WIDTH = 3e-5, 768
@@ -52,12 +56,13 @@ def train_encoder(
     """Train an encoder on the sentences of `corpus` and write it to `out`, a plain SentenceTransformer folder.
 
     A training that was stopped or killed at any moment goes on where it was when it is called again with the same
-    arguments, and ends in the same weights on the same machine; one that has come to its end is loaded.
+    arguments, and ends in the same weights on the same machine; one that has come to its end is loaded. A teacher
+    that is a function and a corpus that is an IterableDataset are taken for the same as before: nothing tells.
     Under torchrun or `accelerate launch` the processes share every batch, whose lists are those of all of them.
 
     Args:
-        base: a SentenceTransformer, which is trained in place, or the name of an encoder or decoder LLM: a folder,
-            `package:PACKAGE/PATH`, a hub name.
+        base: a SentenceTransformer, which is trained in place (a finished training is loaded into it), or
+            the name of an encoder or decoder LLM: a folder, `package:PACKAGE/PATH`, a hub name.
         corpus: files of sentences, tables with a column of them, a dataset, or the name of one: see
             `import_corpus`.
         out: the folder of the encoder, with its model card and `training.json`.
@@ -66,7 +71,8 @@ def train_encoder(
         config: all other settings; None: the defaults.
         dev: scored pairs by which the best step is chosen; None: by agreement with the teachers on held-out
             sentences, and without teachers the last step is taken.
-        column: the column of the sentences in tables and datasets; None: the first one of texts.
+        column: the column of the sentences in tables and datasets; None: the only one of texts, else the one that
+            is called sentence, text, sentences or texts.
         negatives: the column with a hard negative of each sentence, a text that is like it and means something
             else; None: there are none. They are candidates of the contrastive term only.
         cache: the folder of the teachers' embeddings; None: in the user's cache.
@@ -78,27 +84,21 @@ def train_encoder(
         KeyboardInterrupt: stopped by Ctrl-C, after the state of the last step was saved.
     """
     config = config or EncoderTrainingConfig()
-    _check_teachers(teachers, config)
-    if negatives is not None and not config.contrastive_weight:
-        raise UserError(
-            f"hard negatives are named, the column {negatives!r}, but contrastive_weight is 0: only that term "
-            "reads them"
-        )
     processes = this_process()
-    if config.batch_size % processes.num_processes:
-        raise UserError(
-            f"batch_size is {config.batch_size}, which {processes.num_processes} processes cannot share evenly"
-        )
+    check_request(corpus, teachers, weights, negatives, config, processes.num_processes)
     said = reporter if reporter is not None and processes.is_main_process else Silent()
     settings = training_settings(
         base, corpus, column, negatives, teachers, weights, dev, config, processes.num_processes
     )
-    place = Workplace(Path(out), settings)
+    place = Workplace(Path(out), settings, said)
     if place.finished() is not None:
         said.say(f"{place.out} is already trained with these settings")
-        with quiet_transformers():
-            return SentenceTransformer(str(place.out))
+        if processes.is_main_process:
+            _warn_of_untold(untold(corpus, teachers), place)
+        return _finished(base, config, place.out)
     with place.claimed(processes.is_main_process, processes.wait_for_everyone) as prepared:
+        if place.resumed:
+            _warn_of_untold(untold(corpus, teachers), place)
         training = prepare(
             base, corpus, teachers, weights, config, dev, column, negatives, cache, place.folder, said
         )
@@ -113,6 +113,25 @@ def train_encoder(
 def this_process() -> PartialState:
     """Return which of the processes that train together this is, after joining them."""
     return PartialState(cpu=not torch.accelerator.is_available())
+
+
+def _warn_of_untold(what: Sequence[str], place: Workplace) -> None:
+    # Not by the reporter: what cannot be told comes from the Python API, where nobody may be listening.
+    for one in what:
+        logger.warning(
+            "%s cannot be told from another: it is taken for the same that %s was begun with", one, place.out
+        )
+
+
+def _finished(base: Base, config: EncoderTrainingConfig, out: Path) -> SentenceTransformer:
+    """Load a finished encoder: into the model that was to be trained in place, if there is one."""
+    with quiet_transformers():
+        found = SentenceTransformer(str(out))
+    if not isinstance(base, SentenceTransformer):
+        return found
+    model = load_base(base, config)
+    model.load_state_dict(found.state_dict())
+    return model.eval()
 
 
 def _train(
@@ -267,19 +286,6 @@ def _precision(config: EncoderTrainingConfig, device: torch.device) -> tuple[boo
         return config.precision == "bf16", f"{config.precision}: as set"
     dtype, reason = fast_dtype(device)
     return dtype == torch.bfloat16, reason
-
-
-def _check_teachers(teachers: Sequence[TeacherSpec], config: EncoderTrainingConfig) -> None:
-    if config.ranking_weight and not teachers:
-        raise UserError(
-            "no teacher is named, whose rankings are to be learnt: name one or more, or set ranking_weight to 0 "
-            "(the methods 'simcse' and 'consistency' do)"
-        )
-    if teachers and not config.ranking_weight:
-        raise UserError(
-            f"{len(teachers)} teachers are named, but ranking_weight is 0 (the methods 'simcse' and 'consistency' "
-            "have none): leave them out, or choose another method"
-        )
 
 
 def _plain(entry: dict[str, Any]) -> dict[str, float]:

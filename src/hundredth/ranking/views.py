@@ -31,13 +31,17 @@ def embed(model: Any, features: Features, views: int, mini_batch_size: int | Non
 
 
 def _recomputed(model: Any, part: Features) -> Tensor:
-    def run() -> Tensor:
+    names = [name for name, value in part.items() if isinstance(value, Tensor)]
+
+    def run(*tensors: Tensor) -> Tensor:
         nonlocal model
         # Modules write into the dictionary that they are given.
-        embedding = cast(Tensor, model(dict(part))["sentence_embedding"])
+        features = {**part, **dict(zip(names, tensors, strict=True))}
+        embedding = cast(Tensor, model(features)["sentence_embedding"])
         # The second run is inside the backward pass, where the forward of DistributedDataParallel would start to
         # wait for gradients anew.
         model = model.module if isinstance(model, DistributedDataParallel) else model
         return embedding
 
-    return cast(Tensor, checkpoint(run, use_reentrant=False))
+    # As arguments, because the random state of a device is kept only where an argument lies on it.
+    return cast(Tensor, checkpoint(run, *(part[name] for name in names), use_reentrant=False))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense, WeightedLayerPooling, WordWeights
+from sentence_transformers.sentence_transformer.modules import Dense, Pooling, WeightedLayerPooling, WordWeights
 from torch import nn
 
 from hundredth.encoders import encoder_errors, load_encoder, set_pooling
@@ -55,11 +55,12 @@ def whiten_encoder(
         dimensions: numbers of an embedding.
         sif: a of the weight a / (a + p) of a token whose share of the corpus is p (SIF); 0 weights all alike.
         sentences: how many sentences of the corpus to whiten by, drawn evenly from all of it.
-        column: the column of the sentences in tables and datasets.
+        column: the column of the sentences in tables and datasets, as for `train_encoder`.
         reporter: told of what is going on.
 
     Raises:
-        UserError: the base is no encoder or has fewer layers, there are too few sentences, or `out` is taken.
+        UserError: the base is no encoder, is whitened already or has fewer layers, there are too few sentences, or
+            `out` is taken.
     """
     reporter, target = reporter or Silent(), Path(out).absolute()
     if not 0 <= sif < 1:
@@ -69,10 +70,15 @@ def whiten_encoder(
     model = load_encoder(base, "base")
     set_pooling(model, "mean", f"base {base!r}")
     transformer, pooling = list(model)[:2]
+    if not isinstance(pooling, Pooling):
+        raise UserError(
+            f"base {base!r} has a {type(pooling).__name__} between its transformer and its pooling, as what is "
+            "whitened already has: name the model that it was made of"
+        )
     reading = [] if layers is None else first_layers(model, layers, f"base {base!r}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as around:
-        texts = _drawn(corpus, column, sentences, Path(around))
+        texts = _drawn(corpus, column, sentences, Path(around), reporter)
         weighing = [token_weights(model, texts, sif)] if sif else []
         model = SentenceTransformer(modules=[transformer, *reading, *weighing, pooling])
         vectors_Nd = _encoded(model, texts, reporter)
@@ -167,9 +173,9 @@ def first_layers(model: SentenceTransformer, layers: int, what: str) -> list[nn.
     return [WeightedLayerPooling(inner.config.hidden_size, layers + 1, layers, first_of_two)]
 
 
-def _drawn(corpus: Corpus, column: str | None, count: int, folder: Path) -> list[str]:
+def _drawn(corpus: Corpus, column: str | None, count: int, folder: Path, reporter: Reporter) -> list[str]:
     imported = folder / "sentences.arrow"
-    import_corpus(corpus, imported, column)
+    import_corpus(corpus, imported, column, say=reporter.say)
     rows = read_corpus(imported)
     places = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))
     return list(dict.fromkeys(rows[places][COLUMN]))

@@ -1,7 +1,8 @@
 """Where a training works until its encoder is whole: a hidden folder beside the one that is asked for.
 
 `OUT` appears only when it is whole. Until then `.OUT.training` holds the corpus, the checkpoints and the settings,
-so that the same call goes on where it was stopped, and a call with other settings is refused.
+so that the same call goes on where it was stopped. A call with other settings is refused, unless there is no whole
+checkpoint yet: then nothing is lost by starting anew.
 """
 
 import shutil
@@ -14,16 +15,24 @@ from filelock import FileLock, Timeout
 
 from hundredth.errors import UserError
 from hundredth.files import flush_to_disk, read_json, replace_folder, write_json
+from hundredth.ranking.checkpoint import last_checkpoint
+from hundredth.ranking.reporting import Reporter
 
 RECORD = "training.json"
+_LOCK, _PREPARING = ".lock", ".preparing.lock"
 
 
 class Workplace:
-    """The folders of one training. `settings` is everything that decides its result, as JSON can hold it."""
+    """The folders of one training. `settings` is everything that decides its result, as JSON can hold it.
 
-    def __init__(self, out: Path, settings: dict[str, Any]) -> None:
+    `resumed` tells, inside of `claimed` and in the first process, whether an earlier training goes on.
+    """
+
+    def __init__(self, out: Path, settings: dict[str, Any], reporter: Reporter) -> None:
         self.out = out
         self.settings = settings
+        self.reporter = reporter
+        self.resumed = False
         self.folder = out.absolute().with_name(f".{out.absolute().name}.training")
 
     def finished(self) -> dict[str, Any] | None:
@@ -43,9 +52,12 @@ class Workplace:
             raise UserError(
                 f"{self.out} holds something that is no trained encoder: choose another folder, or move it away"
             ) from None
-        self._compare(
-            theirs, f"{self.out} holds an encoder that was trained with other settings", "choose another folder"
-        )
+        difference = self._difference(theirs)
+        if difference is not None:
+            raise UserError(
+                f"{self.out} holds an encoder that was trained with other settings: {difference}; choose another "
+                "folder"
+            )
         # A kill between the last two acts of `publish` leaves this behind.
         shutil.rmtree(self.folder, ignore_errors=True)
         return record
@@ -59,11 +71,11 @@ class Workplace:
         minutes, and preparing may take hours.
 
         Raises:
-            UserError: another training works here, or one with other settings was stopped here.
+            UserError: another training works here, or one with other settings was stopped here after a checkpoint.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".lock", timeout=0)
-        preparing = FileLock(self.folder / ".preparing.lock")
+        lock = FileLock(self.folder / _LOCK, timeout=0)
+        preparing = FileLock(self.folder / _PREPARING)
         if first:
             try:
                 lock.acquire()
@@ -93,19 +105,37 @@ class Workplace:
 
     def _check_settings(self) -> None:
         path = self.folder / RECORD
-        if not path.exists():
-            write_json(path, {"settings": self.settings})
-        self._compare(
-            read_json(path)["settings"],
-            f"a training with other settings was stopped in {self.folder}",
-            "go on with the same ones, remove that folder, or choose another to write to",
-        )
+        if path.exists():
+            difference = self._difference(read_json(path)["settings"])
+            if difference is None:
+                self.resumed = True
+                return
+            if last_checkpoint(self.folder) is not None:
+                raise UserError(
+                    f"a training with other settings was stopped in {self.folder}: {difference}; go on with the "
+                    "same ones, remove that folder, or choose another to write to"
+                )
+            self.reporter.say(f"  starting anew, since no step was saved before: {difference}")
+            self._clear()
+        write_json(path, {"settings": self.settings})
 
-    def _compare(self, theirs: dict[str, Any], what: str, advice: str) -> None:
+    def _clear(self) -> None:
+        # The record goes last: a kill in between leaves it, to be compared again.
+        for one in sorted(self.folder.iterdir(), key=lambda one: one.name == RECORD):
+            if one.name in (_LOCK, _PREPARING):
+                continue
+            if one.is_dir():
+                shutil.rmtree(one)
+            else:
+                one.unlink()
+
+    def _difference(self, theirs: dict[str, Any]) -> str | None:
+        """Say the first setting that is another one here; what an older record does not hold yet is none."""
         ours = _flat(self.settings)
         for name, value in _flat(theirs).items():
             if ours.get(name) != value:
-                raise UserError(f"{what}: {name} is {_short(ours.get(name))} now and was {_short(value)}; {advice}")
+                return f"{name} is {_short(ours.get(name))} now and was {_short(value)}"
+        return None
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
