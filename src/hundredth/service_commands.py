@@ -44,11 +44,24 @@ class _Seconds(click.FloatRange):
 @click.option(
     "--allow-anonymous-writes", is_flag=True, help="Let everyone on this machine change the knowledge: to try it."
 )
+@click.option(
+    "--allowed-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Name to answer to, beside localhost; once for each. Without any, where others can reach it: all.",
+)
 @click.option("--max-body", type=_POSITIVE, default=1 << 20, help="Bytes of a request's body.")
 @click.option("--max-texts", type=_POSITIVE, default=256, help="Texts in a request.")
 @click.option("--max-characters", type=_POSITIVE, default=20_000, help="Characters of a text.")
 @click.option("--max-batch", type=_POSITIVE, default=64, help="Texts predicted together.")
 @click.option("--max-queue", type=_POSITIVE, default=1024, help="Texts that may wait in a worker; more get a 429.")
+@click.option(
+    "--max-pending",
+    type=_POSITIVE,
+    default=64,
+    help="Requests other than predictions that a worker has in hand; more get a 429.",
+)
 @click.option("--body-timeout", type=_Seconds(min=0.01), default=10.0, help="Seconds for a body to arrive.")
 @click.option("--request-timeout", type=_Seconds(min=0.01), default=30.0, help="Seconds for an answer.")
 @click.option(

@@ -6,6 +6,7 @@ import threading
 
 TOKEN = "0123456789abcdef-secret"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
+ADDRESS = "http://127.0.0.1:8000"
 TEXT = "the machine ate my card"
 PREDICT = "/v1/predict"
 
@@ -40,7 +41,7 @@ class Caller:
     def __init__(self, app):
         self.app = app
 
-    async def __call__(self, path, value=None, *, parts=None, headers=(), pause=0.0, gone=None):
+    async def __call__(self, path, value=None, *, method="POST", parts=None, headers=(), pause=0.0, gone=None):
         messages, waiting = [], [json.dumps(value).encode()] if parts is None else parts
         done = asyncio.Event()
 
@@ -61,7 +62,7 @@ class Caller:
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
-            "method": "POST",
+            "method": method,
             "scheme": "http",
             "path": path,
             "raw_path": path.encode(),

@@ -4,7 +4,8 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from callers import TOKEN
+from callers import ADDRESS, TOKEN
+from running import Running
 from starlette.testclient import TestClient
 
 from hundredth.service import ServiceSettings, create_app
@@ -63,7 +64,7 @@ def serve(make_app):
     opened = []
 
     def start(folder=None, **settings):
-        client = TestClient(make_app(folder, **settings))
+        client = TestClient(make_app(folder, **settings), base_url=ADDRESS)
         client.__enter__()
         opened.append(client)
         return client
@@ -79,8 +80,10 @@ def shared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shared")
     token = folder / "token"
     token.write_text(TOKEN)
-    app = create_app(ServiceSettings(folder=tiny.ModelMaker(folder)(), threads=1, watch=0, token_file=token))
-    with TestClient(app) as opened:
+    # The name that schemathesis sends its requests to.
+    given = {"threads": 1, "watch": 0, "token_file": token, "allowed_hosts": ("testserver",)}
+    app = create_app(ServiceSettings(folder=tiny.ModelMaker(folder)(), **given))
+    with TestClient(app, base_url=ADDRESS) as opened:
         yield opened
 
 
@@ -90,3 +93,19 @@ def client(serve):
     started = serve()
     started.headers["Authorization"] = f"Bearer {TOKEN}"
     return started
+
+
+@pytest.fixture
+def run():
+    """Start `hundredth serve`, with a token."""
+    running = []
+
+    def start(folder, *options):
+        running.append(Running(folder, *options))
+        return running[-1]
+
+    yield start
+    for one in running:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.ended()

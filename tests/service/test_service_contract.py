@@ -127,6 +127,7 @@ def test_a_correction_holds_at_once_and_is_taken_back(client):
     [after] = client.post("/v1/predict", json={"text": TEXT}).json()["predictions"]
     assert (after["label"], after["probability"]) == ("delivery", 1.0)
     assert client.get("/v1/knowledge/log", params={"limit": 1}).json() == {"changes": [change]}
+    assert change["undoable"] is True
     undone = client.post("/v1/knowledge/undo", json={"change": change["id"]}).json()["change"]
     assert (undone["kind"], undone["undoes"], undone["by"]) == ("undo", change["id"], "http")
     assert client.post("/v1/predict", json={"text": TEXT}).json()["predictions"] == before
@@ -190,6 +191,25 @@ def test_what_cannot_be_changed_is_said(client):
     client.delete(f"/v1/knowledge/{made['added'][0][0]}")
     undo = client.post("/v1/knowledge/undo", json={"change": made["id"]})
     assert "was taken out later" in said(undo, 409, "bad_request")
+
+
+def test_the_log_says_which_changes_an_undo_is_always_refused_for(client):
+    """What the model was made with, an added label, and what is undone already; the others are undone here."""
+    sent = {"text": TEXT, "label": "damaged", "new_label": True}
+    client.post("/v1/knowledge/correct", json=sent)
+    made = client.post("/v1/knowledge/correct", json={"text": "money back", "label": "refund"}).json()["change"]
+    client.post("/v1/knowledge/undo", json={"change": made["id"]})
+    told = client.get("/v1/knowledge/log").json()["changes"]
+    assert [(one["kind"], one["undone"], one["undoable"]) for one in told] == [
+        ("undo", False, True),
+        ("correct", True, False),
+        ("correct", False, True),
+        ("add", False, False),  # the label
+        ("add", False, False),  # the model's own entries
+    ]
+    for one in sorted(told, key=lambda one: one["undoable"]):  # to undo the undo would bring back what it undid
+        status = client.post("/v1/knowledge/undo", json={"change": one["id"]}).status_code
+        assert status == (200 if one["undoable"] else 409)
 
 
 def test_a_model_without_knowledge_predicts_and_has_no_entries(serve, make_model):

@@ -221,21 +221,26 @@ values = st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(st.
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
+        (b"", "Expecting value at line 1, column 1"),
+        (b"{bad", "Expecting property name enclosed in double quotes at line 1, column 2"),
         (b'"\\ud800"', "half of a surrogate pair"),
         (b'{"\\udc00": 1}', "half of a surrogate pair"),
         (b'"\xff"', "not UTF-8"),
         (b'{"a": 1, "a": 2}', "the same name twice"),
         (b"[NaN]", "NaN is no number"),
         (b"-Infinity", "-Infinity is no number"),
-        (b"[" * 100_000, "nested too deeply"),
+        (b"[" * 200_000, "nested too deeply"),
         (b"9" * 5000, "too many digits"),
         (b"[1,\n]", "line 2, column 1"),
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_what_is_wrong_with_a_body_is_said(body, reason):
-    with pytest.raises(BadJSONError, match=reason):
+def test_what_is_wrong_with_a_body_is_said_to_who_sent_it(shared, body, reason):
+    with pytest.raises(BadJSONError, match=reason) as caught:
         parse(body)
+    for path in ("/v1/predict", "/v1/knowledge/correct"):
+        message = said(shared.post(path, content=body, headers=HEADERS), 400, "bad_request")
+        assert message == f"the body is not valid JSON: {caught.value}"
 
 
 @given(values)

@@ -131,9 +131,8 @@ def test_an_answer_that_takes_too_long_is_given_up_on(make_app, monkeypatch):
     assert "0.05 seconds" in answer.json["error"]["message"]
 
 
-def test_other_work_is_limited_too(make_app, monkeypatch):
-    monkeypatch.setattr("hundredth.service.pool._MOST", 2)
-    app = make_app()
+def test_other_work_is_limited_too_but_for_what_tells_how_it_goes(make_app, monkeypatch):
+    app = make_app(max_pending=2)
     call, going = Caller(app), threading.Event()
     model = app.state.service.models.served.model
     explain = model.explain
@@ -144,10 +143,38 @@ def test_other_work_is_limited_too(make_app, monkeypatch):
         await asyncio.sleep(0.05)
         refused = await call("/v1/explain", {"text": TEXT})
         predicted = await call(PREDICT, {"text": TEXT})
+        states = [await call(path, method="GET") for path in ("/metrics", "/healthz", "/readyz")]
         going.set()
-        return refused, predicted, await asyncio.gather(*busy)
+        return refused, [predicted, *states], await asyncio.gather(*busy)
 
-    refused, predicted, answers = asyncio.run(run())
+    refused, others, answers = asyncio.run(run())
     assert (refused.status, refused.headers["retry-after"]) == (429, "1")
-    assert predicted.status == 200
+    assert "at most 2 may" in refused.json["error"]["message"]
+    assert [answer.status for answer in others] == [200] * 4
     assert [answer.status for answer in answers] == [200, 200]
+
+
+def test_the_numbers_are_told_while_all_threads_are_at_work(make_app, monkeypatch):
+    app = make_app()
+    call, going, started = Caller(app), threading.Event(), threading.Semaphore(0)
+    model = app.state.service.models.served.model
+    explain = model.explain
+
+    def held(row):
+        started.release()
+        assert going.wait(30)
+        return explain(row)
+
+    monkeypatch.setattr(model, "explain", held)
+
+    async def run():
+        busy = [asyncio.create_task(call("/v1/explain", {"text": TEXT})) for _ in range(10)]
+        for _ in range(4):
+            await asyncio.to_thread(started.acquire)
+        told = await asyncio.wait_for(call("/metrics", method="GET"), 10)
+        going.set()
+        return told, await asyncio.gather(*busy)
+
+    told, answers = asyncio.run(run())
+    assert told.status == 200
+    assert [answer.status for answer in answers] == [200] * 10

@@ -172,6 +172,20 @@ def test_an_empty_store_and_a_model_without_one_are_told_apart(
     one.tab("About").get_by_text("it is a plain classifier").wait_for()
 
 
+def test_no_undo_is_offered_for_what_stays(page_model: Any, page_service: Any, visit: Any) -> None:
+    one = visit(page_service(page_model()))
+    panel = one.ask(TEXT)
+    panel.get_by_label("The right label").select_option("refund")
+    panel.get_by_role("button", name="Save").click()
+    panel.locator(".notice").wait_for()
+    knowledge = one.tab("Knowledge")
+    knowledge.get_by_text("Changes").click()
+    rows = knowledge.locator(".log li")
+    rows.first.wait_for()
+    assert [row.get_by_role("button", name="Undo change").count() for row in rows.all()] == [1, 0]
+    assert "#1" in rows.last.inner_text()
+
+
 def test_each_field_of_a_task_has_its_place(page_model: Any, page_service: Any, visit: Any) -> None:
     entries = [(("my card", "the machine ate"), 0), (("money", "is back"), 1)]
     one = visit(page_service(page_model(entries=entries, fields=("premise", "the_claim"))))

@@ -1,11 +1,9 @@
 """`hundredth serve` as it is run: processes, signals, ports, and what it says."""
 
 import http.client
-import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -22,102 +20,6 @@ from hundredth.runtime import RetrievalInfo
 
 pytestmark = pytest.mark.slow
 _SECRET = "a text that must not be in the log"
-
-
-class Running:
-    """A service in processes of its own; `lines` is what it said at the start."""
-
-    def __init__(self, folder, *options):
-        command = [sys.executable, "-m", "hundredth", "serve", folder, "--port", "0", "--threads", "1", *options]
-        environment = {**os.environ, "HUNDREDTH_TOKEN": TOKEN, "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            [str(word) for word in command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        self.errors = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        self.lines = []
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip("\n"))
-            if line.startswith("changes"):
-                break
-        assert self.lines, self.ended()
-        self.port = int(self.lines[0].rpartition(":")[2])
-
-    def _read(self):
-        for line in self.process.stderr:
-            self.errors.append(line)
-
-    def ask(self, path, body=None, method=None, connection=None):
-        """Send one request; return status and body."""
-        one = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        one.request(
-            method or ("GET" if body is None else "POST"), path, None if body is None else json.dumps(body), headers
-        )
-        response = one.getresponse()
-        content = response.read()
-        if connection is None:
-            one.close()
-        return response.status, json.loads(content) if content.startswith(b"{") else content.decode()
-
-    def until(self, reached, seconds=30):
-        """Ask until something is so; requests that find nobody are tried again."""
-        end = time.monotonic() + seconds
-        while True:
-            try:
-                found = reached()
-                if found:
-                    return found
-            except (OSError, http.client.HTTPException):
-                pass
-            assert time.monotonic() < end, self.errors
-            time.sleep(0.05)
-
-    def workers(self):
-        """The ids of the processes that answer."""
-        told = [json.loads(line)["message"] for line in self.errors]
-        prefix = "Started server process ["
-        return [int(message[len(prefix) : -1]) for message in told if message.startswith(prefix)]
-
-    def stop(self):
-        """Ask it to end; return its exit code."""
-        self.process.terminate()
-        return self.ended()
-
-    def ended(self):
-        """Wait until it has ended; return its exit code."""
-        code = self.process.wait(30)
-        self._reader.join(10)
-        self.process.stdout.close()
-        self.process.stderr.close()
-        return code
-
-    @property
-    def log(self):
-        """What it wrote to standard error, read as what it must be."""
-        return [json.loads(line) for line in self.errors]
-
-
-@pytest.fixture
-def run():
-    running = []
-
-    def start(folder, *options):
-        running.append(Running(folder, *options))
-        return running[-1]
-
-    yield start
-    for one in running:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.ended()
 
 
 def test_it_says_where_and_what_and_ends_as_it_is_told(run, make_model):
@@ -169,32 +71,6 @@ def test_texts_are_logged_when_asked_for(run, make_model):
     service.until(lambda: service.ask(PREDICT, {"text": _SECRET})[0] == 200)
     service.stop()
     assert [line["content"] for line in service.log if line["message"] == "request"] == [[[_SECRET]]]
-
-
-def test_it_is_not_ready_and_answers_what_is_on_its_way_before_it_ends(run, make_model):
-    service = run(make_model(), "--stop-delay", "1")
-    service.until(lambda: service.ask("/readyz")[0] == 200)
-    service.process.send_signal(signal.SIGTERM)
-    service.until(lambda: service.ask("/readyz")[0] == 503)
-    assert service.ask(PREDICT, {"text": TEXT})[0] == 200
-    # A request of which half has been sent when the connections are closed.
-    slow = socket.create_connection(("127.0.0.1", service.port))
-    body = json.dumps({"text": TEXT}).encode()
-    head = ["Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}"]
-    slow.sendall("\r\n".join([f"POST {PREDICT} HTTP/1.1", *head, "", ""]).encode() + body[:5])
-
-    def refused():
-        try:
-            socket.create_connection(("127.0.0.1", service.port), timeout=5).close()
-        except ConnectionRefusedError:
-            return True
-        return False
-
-    service.until(refused)
-    slow.sendall(body[5:])
-    assert slow.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
-    slow.close()
-    assert service.ended() == 0
 
 
 def test_a_hangup_loads_the_model_anew(run, make_model):
@@ -271,22 +147,6 @@ def test_workers_share_the_knowledge_and_outlive_one_of_them(run, make_model):
             os.kill(process, 0)
 
 
-def test_workers_end_with_the_process_that_started_them(run, make_model):
-    service = run(make_model(), "--workers", "2")
-    service.until(lambda: len(service.workers()) == 2 and service.ask("/readyz")[0] == 200)
-    service.process.kill()
-
-    def gone():
-        try:
-            service.ask("/healthz")
-        except ConnectionRefusedError:
-            return True
-        return False
-
-    service.until(gone)
-    assert service.ended() == -signal.SIGKILL
-
-
 @pytest.fixture
 def refused():
     """Run `hundredth serve` with what cannot work; return the one line that says why."""
@@ -320,6 +180,8 @@ def test_several_workers_compute_with_the_engine_that_is_told_at_the_start(make_
     made = []
 
     class Workers:
+        interrupted = False
+
         def __init__(self, config, sockets):
             made.append(config)
 
@@ -328,7 +190,7 @@ def test_several_workers_compute_with_the_engine_that_is_told_at_the_start(make_
 
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR")  # what the service sets it to is undone with this
-    monkeypatch.setattr("hundredth.service.server.Multiprocess", Workers)
+    monkeypatch.setattr("hundredth.service.server.Workers", Workers)
     monkeypatch.setattr("hundredth.service.server._config", lambda _, worker: worker.args[0])
     monkeypatch.setattr("hundredth.service.server.signal.signal", lambda *_: None)
     monkeypatch.setattr("hundredth.runtime.engines._seconds", lambda engine: engine.name == "onnxruntime")

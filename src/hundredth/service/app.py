@@ -11,6 +11,7 @@ from starlette.responses import Response
 from hundredth.errors import UnavailableError, UserError
 from hundredth.service.envelope import Envelope
 from hundredth.service.errors import add_handlers, from_user_error
+from hundredth.service.hosts import Hosts, accepted_hosts
 from hundredth.service.knowledge_routes import reading_routes, writing_routes
 from hundredth.service.openapi import describe
 from hundredth.service.page import docs_routes, page_routes
@@ -29,6 +30,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     Raises:
         UserError: the model cannot be loaded, or the settings do not go together.
     """
+    accepted = accepted_hosts(settings)
     service = Service(settings)
     app = FastAPI(
         title="hundredth",
@@ -59,6 +61,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         return from_user_error(error, settings.folder).response()
 
     app.add_exception_handler(UserError, of_the_model)
+    app.add_middleware(Hosts, accepted=accepted)
     app.add_middleware(Envelope, metrics=service.metrics)
     describe(app, service.access)
     return app

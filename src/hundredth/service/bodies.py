@@ -20,18 +20,15 @@ _LONGEST_NUMBER = 18  # digits
 class _ReadRequest(Request):
     """A request whose body has been read already."""
 
-    def __init__(self, scope: Scope, receive: Receive, content: bytes) -> None:
+    def __init__(self, scope: Scope, receive: Receive, content: bytes, value: Any) -> None:
         super().__init__(scope, receive)
-        self._content = content
+        self._content, self._value = content, value
 
     async def body(self) -> bytes:
         return self._content
 
     async def json(self) -> Any:
-        try:
-            return parse(self._content)
-        except BadJSONError as error:
-            raise ApiError(400, "bad_request", f"the body is not valid JSON: {error}") from None
+        return self._value
 
 
 def guarded(access: Access, settings: ServiceSettings, need: Need) -> type[APIRoute]:
@@ -47,7 +44,9 @@ def guarded(access: Access, settings: ServiceSettings, need: Need) -> type[APIRo
                     return await handle(request)
                 _check_type(request)
                 content = await _read(request, settings.max_body, settings.body_timeout)
-                return await handle(_ReadRequest(request.scope, request.receive, content))
+                # Not left to FastAPI: of what goes wrong while it reads JSON it tells the caller nothing.
+                value = _parsed(content)
+                return await handle(_ReadRequest(request.scope, request.receive, content, value))
 
             return checked
 
@@ -60,6 +59,13 @@ def _check_type(request: Request) -> None:
     if kind != "application/json":
         shown = f"is {kind[:80]!r}" if kind else "is missing"
         raise ApiError(400, "bad_request", f"the Content-Type {shown}: send application/json")
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return parse(content)
+    except BadJSONError as error:
+        raise ApiError(400, "bad_request", f"the body is not valid JSON: {error}") from None
 
 
 async def _read(request: Request, most: int, seconds: float) -> bytes:

@@ -29,6 +29,7 @@ CHANGE = {
     "removed": [[17, 17]],
     "undoes": 4,
     "undone": False,
+    "undoable": True,
 }
 VERSION = "5f0c2a9e1b7d4c36"
 

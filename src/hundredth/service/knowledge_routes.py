@@ -17,7 +17,7 @@ from hundredth.service.replies import reply
 from hundredth.service.request_models import LARGEST_ID, AddRequest, CorrectRequest, SearchRequest, UndoRequest
 from hundredth.service.response_models import Added, Changed, EntryPage, EntryShown, Hits, Log, Origin
 from hundredth.service.service import Service, name_of
-from hundredth.store import Entry
+from hundredth.store import Change, Entry
 
 T = TypeVar("T")
 _MOST_SHOWN = 1000
@@ -54,7 +54,7 @@ def reading_routes(service: Service) -> APIRouter:
         """Say who changed what, when and why, the latest first."""
         with service.models.using() as served:
             changes = await service.run(request, served, partial(_store(served).log, limit))
-            return reply({"changes": [change.to_dict() for change in changes]})
+            return reply({"changes": [_told(change) for change in changes]})
 
     @reads.get("/v1/knowledge/{id}", responses=answers(EntryShown, "The entry.", 404, 422))
     async def entry(request: Request, id: _Id) -> Response:
@@ -107,7 +107,7 @@ def writing_routes(service: Service) -> APIRouter:
             [row] = service.rows(request, served.model, [asked.text])
             work = partial(store.correct, row, asked.label, new_label=asked.new_label, by=by, note=asked.note)
             change = await service.run(request, served, partial(_hinting, work, "new_label"))
-            return reply({"change": change.to_dict()})
+            return reply({"change": _told(change)})
 
     @writes.delete(
         "/v1/knowledge/{id}",
@@ -118,7 +118,7 @@ def writing_routes(service: Service) -> APIRouter:
         """Delete an entry; the log keeps it, so that this can be undone."""
         with service.models.using() as served:
             work = partial(_writable(served).forget, [id], by=name_of(request))
-            return reply({"change": (await service.run(request, served, work)).to_dict()})
+            return reply({"change": _told(await service.run(request, served, work))})
 
     @writes.post(
         "/v1/knowledge/undo",
@@ -129,7 +129,7 @@ def writing_routes(service: Service) -> APIRouter:
         """Take a change back; that is a change too, and can be undone."""
         with service.models.using() as served:
             work = partial(_writable(served).undo, asked.change, by=name_of(request))
-            return reply({"change": (await service.run(request, served, work)).to_dict()})
+            return reply({"change": _told(await service.run(request, served, work))})
 
     return writes
 
@@ -153,6 +153,12 @@ def _hinting(work: Callable[[], T], setting: str) -> T:
         return work()
     except UnknownLabelError as error:
         raise UnknownLabelError(f'{error}: send "{setting}": true') from None
+
+
+def _told(change: Change) -> dict[str, Any]:
+    # What filled the store stays, and so does a label, which is a change without entries.
+    stays = change.filled or not (change.added or change.removed)
+    return {**change.to_dict(), "undoable": not (change.undone or stays)}
 
 
 def _shown(served: Served, entry: Entry) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hundredth.service.access import Access
 from hundredth.service.response_models import Problem
 
 _ERRORS = {
-    400: "The body is not JSON.",
+    400: "The body is not JSON, or the Host is not one of the service's.",
     401: "A token is needed, or another one.",
     403: "Changes are not possible here.",
     404: "There is no such thing.",
@@ -22,14 +22,14 @@ _ERRORS = {
     500: "An unexpected error.",
     503: "Not now: stopping, locked, or too slow; see Retry-After.",
 }
-_BODY = (400, 408, 413, 422)
+_BODY = (408, 413, 422)
 SECURED: dict[str, Any] = {"security": [{"token": []}]}
 
 
 def answers(model: type[BaseModel], what: str, *errors: int, status: int = 200) -> dict[int | str, dict[str, Any]]:
     """Return the description of a route's answers: the good one, and these errors."""
     described: dict[int | str, dict[str, Any]] = {status: {"model": model, "description": what}}
-    for number in sorted({*errors, 401, 429, 500, 503}):
+    for number in sorted({*errors, 400, 401, 429, 500, 503}):
         described[number] = {"model": Problem, "description": _ERRORS[number]}
     return described
 

@@ -10,18 +10,18 @@ from starlette.requests import Request
 from hundredth.service.errors import ClientGoneError, too_many, unavailable
 from hundredth.service.models import Models, Served
 
-_THREADS = 4
-_MOST = 64  # at work or waiting
-
 T = TypeVar("T")
 
 
 class Pool:
-    """A few threads for all but predictions; all methods run in the event loop."""
+    """A few threads for all but predictions; all methods run in the event loop.
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
-        self._threads = ThreadPoolExecutor(_THREADS, "work")
+    At most `most` requests are at work or wait; any number where it is None.
+    """
+
+    def __init__(self, models: Models, threads: int, most: int | None = None) -> None:
+        self._models, self._most = models, most
+        self._threads = ThreadPoolExecutor(threads, "work")
         self._busy = 0
 
     def submit(self, served: Served, work: Callable[[], T]) -> "asyncio.Future[T]":
@@ -30,8 +30,8 @@ class Pool:
         Raises:
             ApiError: 429, too much is waiting.
         """
-        if self._busy >= _MOST:
-            raise too_many(f"{self._busy} requests are being worked on already")
+        if self._most is not None and self._busy >= self._most:
+            raise too_many(f"{self._busy} requests are being worked on already, at most {self._most} may")
         self._busy += 1
         self._models.take(served)
         loop = asyncio.get_running_loop()

@@ -145,7 +145,10 @@ class Hits(BaseModel):
 
 
 class ChangeShown(BaseModel):
-    """A change; `added` and `removed` are ids of entries, as the first and the last of each run."""
+    """A change; `added` and `removed` are ids of entries, as the first and the last of each run.
+
+    `undoable` is false where an undo is always refused: it is undone already, or what it did stays.
+    """
 
     id: int
     kind: Literal["add", "correct", "delete", "update", "undo"]
@@ -156,6 +159,7 @@ class ChangeShown(BaseModel):
     removed: list[list[int]]
     undoes: int | None
     undone: bool
+    undoable: bool
 
 
 class Changed(BaseModel):

@@ -16,7 +16,6 @@ from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.supervisors import Multiprocess
 
 from hundredth.errors import UserError
 from hundredth.runtime import available_threads
@@ -25,9 +24,11 @@ from hundredth.service.logs import CONFIG
 from hundredth.service.metrics import FOLDER_VARIABLE
 from hundredth.service.service import Service
 from hundredth.service.settings import TOKEN_VARIABLE, ServiceSettings
+from hundredth.service.workers import Workers
 
 _log = logging.getLogger(__name__)
 _BACKLOG = 2048  # connections that the system holds until they are taken
+_HEALTHCHECK = 60  # seconds: a worker that starts on a busy machine is not one that hangs
 _FAILED = 1  # not uvicorn's number for a start that cannot succeed: another try may
 
 
@@ -36,6 +37,7 @@ def serve(settings: ServiceSettings, say: Callable[[str], None]) -> None:
 
     Raises:
         UserError: the model cannot be loaded, the settings do not go together, or the port is taken.
+        KeyboardInterrupt: it was stopped by Ctrl-C.
     """
     threads = settings.threads or max(1, available_threads() // settings.workers)
     settings = settings.model_copy(update={"threads": threads})
@@ -52,7 +54,10 @@ def serve(settings: ServiceSettings, say: Callable[[str], None]) -> None:
         app.state.service.close()
         with tempfile.TemporaryDirectory(prefix="hundredth-metrics-") as folder:
             os.environ[FOLDER_VARIABLE] = folder
-            Multiprocess(_config(settings, partial(_worker, settings, os.getpid())), [listening]).run()
+            workers = Workers(_config(settings, partial(_worker, settings, os.getpid())), [listening])
+            workers.run()
+        if workers.interrupted:
+            raise KeyboardInterrupt
 
 
 def banner(service: Service, listening: socket.socket) -> list[str]:
@@ -99,6 +104,7 @@ def _config(settings: ServiceSettings, app: FastAPI | Callable[[], FastAPI]) -> 
         lifespan="on",
         ws="none",
         backlog=_BACKLOG,
+        timeout_worker_healthcheck=_HEALTHCHECK,
         # Long enough for every request that is still allowed to go on.
         timeout_graceful_shutdown=int(settings.body_timeout + settings.request_timeout) + 1,
     )

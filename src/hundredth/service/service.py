@@ -19,6 +19,7 @@ from hundredth.service.settings import ServiceSettings
 T = TypeVar("T")
 Row = tuple[str, ...]
 _LONGEST_NAME = 100  # characters
+_THREADS = 4  # for all but predictions
 
 
 class Service:
@@ -30,7 +31,8 @@ class Service:
         self.metrics = Metrics()
         self.models = Models(settings.folder, settings.threads, settings.engine, self.metrics)
         self.batcher = Batcher(self.models, self.metrics, settings.max_batch, settings.max_queue)
-        self.pool = Pool(self.models)
+        self.pool = Pool(self.models, _THREADS, settings.max_pending)
+        self.numbers = Pool(self.models, 1)
         self.stopping = False
 
     def rows(self, request: Request, model: Model, texts: Sequence[Any]) -> list[Row]:
@@ -60,10 +62,15 @@ class Service:
         """Do something with the model in a thread."""
         return await wait_for(request, self.pool.submit(served, work), self.settings.request_timeout)
 
+    async def count(self, request: Request, served: Served, work: Callable[[], T]) -> T:
+        """Do the same in a thread of its own: numbers are wanted most when there is too much else to do."""
+        return await wait_for(request, self.numbers.submit(served, work), self.settings.request_timeout)
+
     def close(self) -> None:
         """Finish what is being done, and close the model, which saves its index."""
         self.batcher.close()
         self.pool.close()
+        self.numbers.close()
         self.models.close()
 
 

@@ -15,7 +15,8 @@ def handled(service: Service) -> Iterator[None]:
     """Be no longer ready from SIGTERM on, and load the model anew on SIGHUP, within the block.
 
     The server stops taking connections as soon as it hears of SIGTERM. With a delay it hears of it later, so that
-    whoever sends requests here can see /readyz and go elsewhere meanwhile. A second SIGTERM ends the delay.
+    whoever sends requests here can see /readyz and go elsewhere meanwhile. SIGINT ends the delay; a second SIGTERM
+    does not: where it is sent to all processes of a service, a worker gets another from the one that started it.
     """
     stops = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread() or not callable(stops):
@@ -25,10 +26,10 @@ def handled(service: Service) -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         first, service.stopping = not service.stopping, True
-        if first and delay:
-            loop.call_soon_threadsafe(loop.call_later, delay, stops, number, frame)
-        else:
+        if not delay:
             stops(number, frame)
+        elif first:
+            loop.call_soon_threadsafe(loop.call_later, delay, stops, number, frame)
 
     def reload(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(service.models.poke, True)

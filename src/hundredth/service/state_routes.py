@@ -49,7 +49,7 @@ def state_routes(service: Service) -> APIRouter:
                 "version": served.version,
                 "number_format": served.model.manifest.encoder.precision,
             }
-            text = await service.run(request, served, lambda: service.metrics.text(info, served.entries()))
+            text = await service.count(request, served, lambda: service.metrics.text(info, served.entries()))
             return Response(text, headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
 
     open_routes.include_router(reads)

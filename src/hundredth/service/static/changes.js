@@ -59,8 +59,7 @@ function changeRow(change, undo) {
   const touched = h("span", { class: "hint" }, runs.join(" "));
   const outcome = h("div", { class: "outcome" });
   const more = { "aria-label": `Undo change ${id}` };
-  // A change without entries has added a label, which stays.
-  const button = undo && runs.length > 0 && action("Undo", "link", () => attempt(outcome, () => undo(id)), more);
+  const button = undo && change.undoable && action("Undo", "link", () => attempt(outcome, () => undo(id)), more);
   return h(
     "li",
     { class: change.undone && "undone" },
