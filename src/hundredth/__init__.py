@@ -18,7 +18,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def load(path: "str | PathLike[str]", threads: int | None = None, engine: "EngineName" = "onnxruntime") -> "Model":
-    """Load the model in the folder `path`; it needs a CPU and no torch.
+    """Load the model in the folder `path`, or that a file:// URL names; it needs a CPU and no torch.
 
     `threads` is how many CPU threads one prediction may use; by default all that this process may use. `engine` is
     what runs the encoder: "onnxruntime", "openvino" where it is installed, or "auto", the quicker of the two.

@@ -15,6 +15,7 @@ import click
 
 from hundredth.errors import MissingExtraError, UserError
 from hundredth.files import read_json
+from hundredth.folders import folder_of
 
 if TYPE_CHECKING:
     from hundredth.evaluation.outcome import Evaluation
@@ -74,7 +75,8 @@ def _disk_is_full(error: BaseException | None) -> bool:
 
 
 def model_folder(path: Path) -> Path:
-    """Return the folder of the model where that of the run that made it may be given."""
+    """Return the folder of the model where that of the run that made it may be given, or a file:// URL."""
+    path = folder_of(path)
     inner = path / "model"
     return inner if not (path / "hundredth.json").exists() and inner.is_dir() else path
 

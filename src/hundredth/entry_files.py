@@ -1,24 +1,20 @@
-"""Entries of a knowledge store in files: what is exported, and what is read and added of any labelled texts."""
+"""Entries of a knowledge store in files: what is exported, and what is read of any labelled texts."""
 
 import csv
 import json
 import math
 import reprlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO, cast
 
-import numpy as np
-
 from hundredth.errors import UserError
 from hundredth.runtime import Model
-from hundredth.runtime.knowledge import Given, unknown_label
+from hundredth.runtime.knowledge import Given
 from hundredth.runtime.texts import checked_text
-from hundredth.store import Change, Entry, Origin
-from hundredth.store.checks import check_label_name
-from hundredth.store.history import Said, repeating
+from hundredth.store import Entry, Origin
+from hundredth.store.history import Said
 from hundredth.tables import listed, read_table
 
 _SOFT_LABEL, _ORIGIN = "soft_label", "origin"
@@ -41,20 +37,6 @@ class FileRow:
     def key(self) -> Key:
         """What tells it from others: its texts and its gold label."""
         return self.given.texts, self.given.label
-
-
-@dataclass(frozen=True)
-class Sifted:
-    """The rows of a file that are `new` to a store, and how many are not.
-
-    `repeated` say what an earlier row says, `known` what an entry says. Of the texts of the new ones, `disputed`
-    have another label too, in the file or in the store.
-    """
-
-    new: list[FileRow]
-    repeated: int
-    known: int
-    disputed: int
 
 
 def read_entries(
@@ -94,87 +76,6 @@ def read_entries(
     return rows
 
 
-def added_labels(path: Path, rows: Iterable[FileRow], known: Sequence[str], allowed: bool) -> list[str]:
-    """Return the labels of the rows that are not among those `known`, in the order of the rows.
-
-    Raises:
-        UnknownLabelError: there are some, and that is not `allowed`.
-        UserError: one is no name for a label.
-    """
-    found: dict[str, None] = {}
-    for row in rows:
-        for name in row.given.labels:
-            if name in known or name in found:
-                continue
-            try:
-                if not allowed:
-                    raise unknown_label(name, known)
-                check_label_name(name)
-            except UserError as error:
-                raise type(error)(f"{path} line {row.line}: {error}") from None
-            found[name] = None
-    return list(found)
-
-
-def sift(rows: Sequence[FileRow], model: Model) -> Sifted:
-    """Tell the rows that are new to a model's knowledge from the others."""
-    texts = {row.given.texts for row in rows}
-    there: set[Key] = set()
-    said: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for entry in model.store.entries():
-        if entry.texts in texts:
-            there.add((entry.texts, _gold(entry, model.labels)))
-            said[entry.texts].add(model.labels[entry.shown_label])
-    new: dict[Key, FileRow] = {}
-    known = repeated = 0
-    for row in rows:
-        said[row.given.texts].add(row.given.shown_label)
-        if row.key in there:
-            known += 1
-        elif row.key in new:
-            repeated += 1
-        else:
-            new[row.key] = row
-    disputed = sum(len(said[fields]) > 1 for fields in {row.given.texts for row in new.values()})
-    return Sifted(list(new.values()), repeated, known, disputed)
-
-
-def put(
-    model: Model,
-    folder: Path,
-    rows: Iterable[FileRow],
-    by: str,
-    note: str,
-    progress: Callable[[int], object] | None = None,
-) -> list[Change]:
-    """Add rows to the model in `folder`, with labels that it does not know; return the changes.
-
-    Rows that tell the change that they were due to are added by that change again, with its author and time; all
-    others, and new labels, by one of `by` and `note`. `progress` is told how many more of the texts are encoded.
-    """
-    made: list[Change] = []
-    plain: list[Given] = []
-    again: dict[Said, list[Given]] = defaultdict(list)
-    for row in rows:
-        (plain if row.said is None else again[row.said]).append(row.given)
-    keys = {}
-    for said, entries in again.items():
-        keys[said] = model.embed([one.texts for one in entries])[0]
-        if progress is not None:
-            progress(len(entries))
-    if again:
-        names = (name for entries in again.values() for one in entries for name in one.labels)
-        model.store.add_labels(dict.fromkeys(names), by=by, note=note)
-        with repeating(folder) as store:
-            for said in sorted(again):
-                added = _entries(again[said], said.at, store.labels)
-                made.append(store.repeat(said.kind, said.at, said.by, said.note, [], added, keys[said]))
-    if plain:
-        model.store.put(plain, new_labels=True, by=by, note=note, progress=progress)
-        made.append(model.log(1)[0])
-    return made
-
-
 def write_entries(
     file: TextIO,
     model: Model,
@@ -202,7 +103,7 @@ def write_entries(
         labels = model.labels  # may have grown
         soft = {labels[index]: value for index, value in enumerate(entry.soft_label.tolist()) if value > 0}
         row = {
-            label_column: _gold(entry, labels),
+            label_column: None if entry.label is None else labels[entry.label],
             _SOFT_LABEL: json.dumps(soft, ensure_ascii=False) if as_csv else soft,
             _ORIGIN: entry.origin,
             "id": entry.id,
@@ -245,20 +146,6 @@ def _said(change: object) -> Said | None:
         raise ValueError(f"its change cannot be read ({type(error).__name__}: {error})") from None
 
 
-def _entries(rows: Sequence[Given], created: str, labels: Sequence[str]) -> list[Entry]:
-    return [
-        Entry(
-            0,
-            one.texts,
-            np.array(one.row(labels), np.float32),
-            None if one.label is None else labels.index(one.label),
-            one.origin,
-            created,
-        )
-        for one in rows
-    ]
-
-
 def _given(
     texts: Mapping[str, object], label: object, soft_label: dict[str, float] | None, origin: object
 ) -> Given:
@@ -290,8 +177,7 @@ def _soft_label(value: object) -> dict[str, float] | None:
             raise ValueError(f"its soft label {reprlib.repr(value)} is not JSON") from None
     if not isinstance(value, dict) or not all(isinstance(one, int | float) for one in value.values()):
         raise ValueError(f"a soft label is {reprlib.repr(value)}: give probabilities by label")
-    return {str(name): float(one) for name, one in value.items()}
-
-
-def _gold(entry: Entry, labels: Sequence[str]) -> str | None:
-    return None if entry.label is None else labels[entry.label]
+    try:
+        return {str(name): float(one) for name, one in value.items()}
+    except OverflowError:  # a whole number of hundreds of digits
+        raise ValueError(f"a soft label is {reprlib.repr(value)}: give probabilities by label") from None

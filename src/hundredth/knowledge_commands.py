@@ -6,6 +6,7 @@ What is heavy is imported inside the commands, as in `hundredth.cli`.
 import getpass
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ def list_entries(model: Path, search: tuple[str, ...], origin: str | None, limit
         else:
             # A name that is no origin is refused there.
             entries = loaded.store.entries(origin)  # type: ignore[arg-type]
-            found = [(entry, None) for entry in islice(entries, limit)]
+            found = [(entry, None) for entry in islice(entries, min(limit, sys.maxsize))]
         for entry, similarity in found:
             click.echo(_entry_as_json(loaded, entry, similarity) if as_json else _entry(loaded, entry, similarity))
 

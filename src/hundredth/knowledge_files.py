@@ -4,6 +4,7 @@ What is heavy is imported inside the commands, as in `hundredth.cli`.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from hundredth.knowledge_commands import log_options, new_labels_by, opened, sho
 from hundredth.options import PATH, Command, argument, model_argument
 
 if TYPE_CHECKING:
-    from hundredth.entry_files import Sifted
+    from hundredth.entry_imports import Sifted
     from hundredth.store import Change
 
 _LONG = 2000  # texts from which on a bar shows how far they are
@@ -63,18 +64,20 @@ def import_entries(
     the changes that it was, each with its author and time.
     """
     with opened(model, threads=None) as loaded, new_labels_by("--new-labels"):
-        from hundredth.entry_files import added_labels, put, read_entries, sift
+        from hundredth.entry_files import read_entries
+        from hundredth.entry_imports import added_labels, put, sift
 
         rows = read_entries(file, loaded.fields, label_column, text_columns)
-        added = added_labels(file, rows, loaded.labels, new_labels)
         found = sift(rows, loaded)
+        added = added_labels(file, found.new, loaded.labels, new_labels)
         changes: list[Change] = []
         if found.new and not dry_run:
             with _bar(len(found.new)) as progress:
-                changes = put(loaded, model_folder(model), found.new, who(by), note or file.name, progress)
+                changes = put(loaded, model_folder(model), found.new, who(by), note or _name(file), progress)
         if as_json:
             counts = {"added": len(found.new), "repeated": found.repeated, "known": found.known}
-            told = {**counts, "disputed": found.disputed, "new_labels": added}
+            doubts = {"outdated": found.outdated, "disputed": found.disputed, "contradictory": found.contradictory}
+            told = {**counts, **doubts, "new_labels": added}
             click.echo(
                 json.dumps({"changes": [change.to_dict() for change in changes], **told}, ensure_ascii=False)
             )
@@ -128,13 +131,22 @@ def _told(found: "Sifted", added: Sequence[str], dry_run: bool) -> Iterator[str]
     parts = [f"{len(found.new):,} {_entries(len(found.new))} {would}"]
     parts += [f"{found.repeated:,} repeated in the file"] if found.repeated else []
     parts += [f"{found.known:,} known already"] if found.known else []
+    parts += [f"{found.outdated:,} older than what users said since"] if found.outdated else []
     yield ", ".join(parts)
     if added:
         yield f"new labels: {', '.join(map(repr, added))}"
     if found.disputed:
         texts = "1 text has" if found.disputed == 1 else f"{found.disputed:,} texts have"
         yield f"{texts} entries with another label too: of users' entries the newest decides"
+    if found.contradictory:
+        rows = "1 row has" if found.contradictory == 1 else f"{found.contradictory:,} rows have"
+        yield f"{rows} a soft label that is not of the label: the label counts"
 
 
 def _entries(count: int) -> str:
     return "entry" if count == 1 else "entries"
+
+
+def _name(file: Path) -> str:
+    """Return a file's name for the log, readable where it is not UTF-8."""
+    return os.fsencode(file.name).decode(errors="replace")

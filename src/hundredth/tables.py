@@ -1,5 +1,6 @@
 """Reading CSV, TSV, JSON Lines and Parquet into rows, with errors that name the file and the line."""
 
+import codecs
 import csv
 import io
 import json
@@ -84,6 +85,10 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise UserError(
+                f"{path} is UTF-16, not UTF-8: convert it first, for example with 'iconv -f UTF-16 -t UTF-8'"
+            ) from None
         line = data.count(b"\n", 0, error.start) + 1
         place = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
         raise UserError(

@@ -169,4 +169,4 @@ def test_what_cannot_be_evaluated(
 def test_an_unfinished_run_is_not_evaluated(refused: Callable[..., str], finished_run: Path, unseen: Path) -> None:
     (finished_run / "student").rename(finished_run / "elsewhere")
     said = refused("evaluate", finished_run, unseen)
-    assert said.endswith("has not finished: student is still to do; run transfer again")
+    assert said.endswith("has not finished: student is still to do; give the same transfer command again")

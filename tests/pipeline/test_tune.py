@@ -16,7 +16,7 @@ from hundredth.cli import app
 from hundredth.errors import UserError
 from hundredth.files import read_json
 from hundredth.pipeline.tune import mixed_by, tune, without_themselves
-from hundredth.runtime import CalibrationInfo, Manifest, RetrievalInfo
+from hundredth.runtime import CalibrationInfo, CorrectionInfo, Manifest, RetrievalInfo
 from hundredth.store import Neighbours, calibrate
 from hundredth.student.selection import RetrievalGrid
 from hundredth.tasks.schema import Example
@@ -118,6 +118,21 @@ def test_what_is_judged_is_the_mixture_that_the_model_serves(model: Path, exampl
         found = loaded.store._store.search(keys, 4)
         ours = calibrate(mixed_by(loaded.manifest.retrieval, head.astype(np.float64), found), 1.7)
         np.testing.assert_allclose(ours, loaded.predict_proba(texts), atol=1e-6)
+
+
+def test_with_one_neighbour_added_labels_are_judged_as_served(model: Path, examples: list[Example]) -> None:
+    """An added label asks two neighbours whatever K is: judged by one, a setting is not what the model does."""
+    with hundredth.load(model) as loaded:
+        loaded.store.add_label("eaten")
+        loaded.store.add([f"{one.texts[0]} Bye." for one in examples[::2]], ["eaten"] * len(examples[::2]))
+        texts, gold = [one.texts for one in examples], [one.label or 0 for one in examples]
+    set_retrieval(model, 1, 0.1, 0.5)
+    replace(Manifest.read(model), correction=CorrectionInfo(0.9999999)).write(model)  # no entry decides alone
+    found = tune(model, examples, RetrievalGrid(k=(1,)), save=False)
+    with hundredth.load(model) as loaded:
+        served = loaded.predict_proba(texts)
+    likelihood = np.log(np.maximum(served[np.arange(len(gold)), gold], 1e-6)).mean()
+    assert found.before.log_likelihood == pytest.approx(likelihood, abs=1e-5)
 
 
 def test_a_store_of_nothing_but_the_texts_themselves_leaves_a_model_that_loads(model: Path) -> None:

@@ -89,8 +89,8 @@ def test_an_answer_is_the_prediction_and_the_nearness_in_one(make_model, weight,
         model.correct("refund card", "delivery")
         texts, encoded = [*TEXTS, "refund card"], []
         probabilities, near = model.predict_proba(texts), model.nearness(texts)
-        encode = model._encoder.encode
-        monkeypatch.setattr(model._encoder, "encode", lambda rows: encoded.append(rows) or encode(rows))
+        read = model._encoder.read
+        monkeypatch.setattr(model._encoder, "read", lambda rows: encoded.append(rows) or read(rows))
         found = model.answer(texts)
         assert np.array_equal(found.probabilities, probabilities)
         assert np.allclose(found.nearness.similarity, near.similarity, atol=1e-6)

@@ -99,6 +99,22 @@ def test_of_the_users_entries_near_a_text_the_nearest_comes_first_and_of_equals_
     assert (store.search_user(-keys, 2, 0.5).ids == -1).all()
 
 
+def test_of_entries_that_differ_by_rounding_the_newest_decides(store, fill):
+    """Silent otherwise: a text encoded in a batch differs from itself alone, and its newest entry loses."""
+    key = np.full(8, 8**-0.5, dtype=np.float32)
+    sideways = np.array([1, -1, 0, 0, 0, 0, 0, 0])
+    # Their cosines to the key are 1 - 4e-6, 1, 1 - 2e-5 and 1 - 8e-6.
+    keys = key + np.array([2, 0, 4.5, 2.8])[:, None] * 1e-3 * sideways
+    first, second, far, last = store.add(
+        [(word,) for word in "abcd"], ONE_HOT[[0, 1, 2, 0]], keys, "user", [None] * 4
+    )
+    for queries in (key[None], np.stack([key, -key])):
+        assert store.search_user(queries, 1, 0.9).ids[0].tolist() == [last]
+        assert store.search_user(queries, 6, 0.9).ids[0].tolist() == [last, second, first, far, -1, -1]
+    store.delete([last])
+    assert store.look_up(key[None], 1, 0.9)[0].ids.tolist() == [[second]]
+
+
 def test_each_kind_of_change_can_be_undone_and_the_undo_as_well(store, fill, tmp_path):
     ids, keys, _ = fill(store, 12)
     store.add([("mine",)], ONE_HOT[:1], keys[:1] + 0.01, "user", [0])

@@ -1,10 +1,11 @@
 import logging
+import shutil
+import sqlite3
 import threading
 
 import numpy as np
 import pytest
 
-from hundredth.errors import UserError
 from hundredth.store import KnowledgeStore
 from hundredth.store import index as index_module
 from hundredth.store.checks import unit_keys
@@ -93,12 +94,13 @@ def test_an_index_older_than_the_database_is_made_again(store, fill, tmp_path, c
 @pytest.mark.parametrize("other", ["encoder", "size"])
 def test_an_index_of_another_store_is_made_again(store, fill, tmp_path, caplog, other):
     fill(store, 10)
+    state = store._table.state()
     store.close()
     path = tmp_path / "store" / "index.faiss"
-    proposer = read_index(path, 1, "encoder-1")
+    proposer = read_index(path, 1, state, "encoder-1")
     if other == "size":
         proposer.remove_ids(np.array([1], dtype=np.int64))
-    write_index(path, proposer, 1, "encoder-2" if other == "encoder" else "encoder-1")
+    write_index(path, proposer, 1, state, "encoder-2" if other == "encoder" else "encoder-1")
     _, (first, second) = _reopened(tmp_path / "store", caplog)
     assert ("another encoder" if other == "encoder" else "another kind or size") in first[0]
     assert second == []
@@ -174,24 +176,42 @@ def test_searches_and_a_writer_can_share_a_store(store, fill):
     assert len(store) == 330
 
 
-def test_a_read_only_folder_can_be_searched_but_not_changed(store, fill, tmp_path, monkeypatch):
-    _, keys, _ = fill(store, 5)
+def test_an_index_of_another_history_of_the_store_is_made_again(store, fill, tmp_path, caplog):
+    """Silent otherwise: after as many other changes its entries have other keys, and are not found."""
+    keys = np.random.default_rng(1).normal(size=(20, 8))
+    folder = tmp_path / "store"
+    fill(store, 30)
     store.close()
-    monkeypatch.setattr("hundredth.store.store.os.access", lambda *_: False)
-    before = {path: path.read_bytes() for path in (tmp_path / "store").iterdir()}
+    shutil.copytree(folder, tmp_path / "copy")
+    for place, made in ((folder, -keys), (tmp_path / "copy", keys)):
+        with KnowledgeStore.open(place) as one:
+            fill(one, 20, keys=made)
+    shutil.copy(tmp_path / "copy/store.db", folder)
+    for warnings in (1, 0):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING), KnowledgeStore.open(folder) as again:
+            assert again.search(keys, 1).ids[:, 0].tolist() == list(range(31, 51))
+        assert ["another history" in record.getMessage() for record in caplog.records] == [True] * warnings
+
+
+def test_the_index_of_a_store_from_before_it_had_a_state_is_read(store, fill, tmp_path, caplog):
+    fill(store, 10)
+    store.close()
+    path = tmp_path / "store" / "index.faiss"
+    connection = sqlite3.connect(tmp_path / "store" / "store.db")
+    [(state,)] = connection.execute("SELECT value FROM meta WHERE name = 'state'").fetchall()
+    connection.execute("DELETE FROM meta WHERE name = 'state'")
+    connection.commit()
+    connection.close()
+    content = path.read_bytes()
+    write_index(path, read_index(path, 1, state, "encoder-1"), 1, None, "encoder-1")
+    assert path.read_bytes() != content
+    with caplog.at_level(logging.WARNING), KnowledgeStore.open(tmp_path / "store") as again:
+        assert len(again) == 10
+        fill(again, 1)
     with KnowledgeStore.open(tmp_path / "store") as again:
-        assert again.search(keys, 2).ids.shape == (5, 2)
-        with pytest.raises(UserError, match="read-only"):
-            fill(again, 1)
-    assert {path: path.read_bytes() for path in (tmp_path / "store").iterdir()} == before
-
-
-def test_a_read_only_folder_with_unfolded_changes_is_refused(store, fill, tmp_path, monkeypatch):
-    """Silent otherwise: the entries in the log are not seen."""
-    fill(store, 5)
-    monkeypatch.setattr("hundredth.store.store.os.access", lambda *_: False)
-    with pytest.raises(UserError, match=r"store\.db-wal"):
-        KnowledgeStore.open(tmp_path / "store")
+        assert again._table.state() not in (None, state)
+    assert not caplog.records
 
 
 @pytest.fixture

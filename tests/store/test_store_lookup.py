@@ -69,17 +69,18 @@ def test_an_index_that_codes_whole_keys_is_made_again(tmp_path, fill, monkeypatc
     folder = tmp_path / "large"
     with KnowledgeStore.create(folder, ["a", "b"], 16, "e") as large:
         ids, keys, _ = fill(large, 1500)
+        state = large._table.state()
     old = faiss.index_factory(16, "IVF38,PQ8x4fs", faiss.METRIC_INNER_PRODUCT)
     unit = (keys / np.linalg.norm(keys, axis=1, keepdims=True)).astype(np.float32)
     old.train(unit)
     old.add_with_ids(unit, np.array(ids))
-    write_index(folder / "index.faiss", old, 1, "e")
+    write_index(folder / "index.faiss", old, 1, state, "e")
     for warnings in (1, 0):
         caplog.clear()
         with caplog.at_level(logging.WARNING), KnowledgeStore.open(folder) as again:
             assert again.search(keys[:3], 1).ids[:, 0].tolist() == ids[:3]
         assert len(caplog.records) == warnings
-    assert read_index(folder / "index.faiss", 1, "e").by_residual
+    assert read_index(folder / "index.faiss", 1, state, "e").by_residual
 
 
 @pytest.mark.parametrize("newest_first", [False, True])

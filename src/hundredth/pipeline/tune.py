@@ -16,6 +16,7 @@ from hundredth.store import (
     Neighbours,
     calibrate,
     mixture,
+    neighbours_needed,
     softmax,
 )
 from hundredth.student.selection import RetrievalChoice, RetrievalGrid, choose_calibration, choose_retrieval
@@ -89,9 +90,9 @@ def tune(folder: Path, examples: list[Example], grid: RetrievalGrid | None = Non
                 f"{folder} has no knowledge store: it is a plain classifier, and there is nothing to tune"
             )
         manifest = model.manifest
-        most = max(*grid.k, manifest.retrieval.k)
         keys, logits = model.embed([example.texts for example in examples])
         with KnowledgeStore.open(folder) as store:
+            most = neighbours_needed(max(*grid.k, manifest.retrieval.k), len(store.labels) > logits.shape[1])
             neighbours = without_themselves(store.search(keys, most + _COPIES), most)
     head = softmax(logits, 1.0)
     before = _judged(head, gold, neighbours, manifest.retrieval, manifest.calibration.temperature)
@@ -121,8 +122,8 @@ def choose_mixture(
 
 def mixed_by(retrieval: RetrievalInfo, head: Doubles, neighbours: Neighbours) -> Doubles:
     """Return what head (N, T) and neighbours say together, before calibration, as the model serves it."""
-    near = neighbours.similarities[:, : retrieval.k], neighbours.soft_labels[:, : retrieval.k]
-    return mixture(head, *near, retrieval.temperature, retrieval.weight)
+    near = neighbours.similarities, neighbours.soft_labels
+    return mixture(head, *near, retrieval.temperature, retrieval.weight, retrieval.k)
 
 
 def without_themselves(found: Neighbours, k: int) -> Neighbours:

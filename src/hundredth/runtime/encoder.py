@@ -3,6 +3,7 @@
 import os
 import reprlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,22 @@ _ENCODED_AT_ONCE = 4096  # tokenised texts held in memory
 # max_length times this is never read, so that a text of any size costs the same.
 _CHARACTERS_PER_TOKEN = 64
 _PADDING_TOKENS = ("[PAD]", "<pad>")
+_UNKNOWN_TOKENS = ("[UNK]", "<unk>")
 
 Ids = NDArray[np.int64]
 Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """The `embeddings` (N, d) and `logits` (N, C) of N texts, and which of them hold `unknown` words.
+
+    To the encoder these are all one and the same (see `Encoder.unknown_words`).
+    """
+
+    embeddings: Matrix
+    logits: Matrix
+    unknown: list[bool]
 
 
 class Encoder:
@@ -41,12 +55,14 @@ class Encoder:
         threads: int | None = None,
         engine: EngineName = "onnxruntime",
     ) -> None:
-        if threads is not None and threads < 1:
-            raise UserError(f"threads is {threads}: give at least 1, or none for all that this process may use")
+        if threads is not None and not (isinstance(threads, int) and threads >= 1):
+            raise UserError(f"threads is {threads!r}: give at least 1, or none for all that this process may use")
         self.path = onnx
-        self._engine = open_engine(onnx, threads or available_threads(), engine)
+        usable = available_threads()  # more of them would only wait for each other, or not start at all
+        self._engine = open_engine(onnx, min(threads or usable, usable), engine)
         _check_names(self._engine, onnx)
         self._tokenizer, self._pad = _tokenizer(tokenizer, max_length)
+        self._unknown = _unknown_id(self._tokenizer)
         self._characters = max_length * _CHARACTERS_PER_TOKEN
 
     @property
@@ -63,6 +79,11 @@ class Encoder:
 
     def encode(self, texts: Sequence[tuple[str, ...]]) -> tuple[Matrix, Matrix]:
         """Return embeddings (N, d) and logits (N, C) in the order of `texts`; repeated texts are run once."""
+        read = self.read(texts)
+        return read.embeddings, read.logits
+
+    def read(self, texts: Sequence[tuple[str, ...]]) -> Encoded:
+        """Return what `encode` does, and which texts hold unknown words."""
         unique = list(dict.fromkeys(texts))
         parts = [
             self._encode_unique(unique[start : start + _ENCODED_AT_ONCE])
@@ -70,15 +91,28 @@ class Encoder:
         ]
         if not parts:
             dimension, labels = self.widths()
-            return np.zeros((0, dimension), np.float32), np.zeros((0, labels), np.float32)
-        embeddings, logits = _joined(parts)
+            return Encoded(np.zeros((0, dimension), np.float32), np.zeros((0, labels), np.float32), [])
+        found = _joined(parts)
         if len(unique) == len(texts):
-            return embeddings, logits
+            return found
         positions = {text: position for position, text in enumerate(unique)}
-        inverse = [positions[text] for text in texts]
-        return embeddings[inverse], logits[inverse]
+        return _taken(found, [positions[text] for text in texts])
 
-    def _encode_unique(self, texts: list[tuple[str, ...]]) -> tuple[Matrix, Matrix]:
+    def unknown_words(self, texts: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the words of a text that the tokenizer does not know, in their order and in its spelling."""
+        read = self._sequences(texts)
+        sequences = (read,) if isinstance(read, str) else read
+        encoding, normalizer = self._tokenizer.encode(*sequences), self._tokenizer.normalizer
+        words = [
+            sequences[sequence][start:end].strip()
+            for id, sequence, (start, end) in zip(
+                encoding.ids, encoding.sequence_ids, encoding.offsets, strict=True
+            )
+            if id == self._unknown and sequence is not None
+        ]
+        return tuple(words if normalizer is None else map(normalizer.normalize_str, words))
+
+    def _encode_unique(self, texts: list[tuple[str, ...]]) -> Encoded:
         encodings = self._tokenizer.encode_batch_fast([self._sequences(text) for text in texts])
         lengths = [len(encoding) for encoding in encodings]
         if not all(lengths):
@@ -87,29 +121,30 @@ class Encoder:
             return self._run_batch(encodings)
         # Texts of like length together, so that little is padded.
         order = np.argsort(lengths, kind="stable")
-        embeddings, logits = _joined(
+        found = _joined(
             [
                 self._run_batch([encodings[position] for position in order[start : start + _BATCH]])
                 for start in range(0, len(order), _BATCH)
             ]
         )
-        back = np.argsort(order)
-        return embeddings[back], logits[back]
+        return _taken(found, np.argsort(order).tolist())
 
     def _sequences(self, texts: tuple[str, ...]) -> str | tuple[str, str]:
         cut = [text if len(text) <= self._characters else text.lstrip()[: self._characters] for text in texts]
         return cut[0] if len(cut) == 1 else (cut[0], " ".join(cut[1:]))
 
-    def _run_batch(self, encodings: list[Encoding]) -> tuple[Matrix, Matrix]:
+    def _run_batch(self, encodings: list[Encoding]) -> Encoded:
         shape = len(encodings), max(len(encoding) for encoding in encodings)
         ids = np.full(shape, self._pad, dtype=np.int64)
         mask, types = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        unknown = []
         for row, encoding in enumerate(encodings):
-            length = len(encoding)
-            ids[row, :length] = encoding.ids
+            length, tokens = len(encoding), encoding.ids
+            ids[row, :length] = tokens
             mask[row, :length] = 1
             types[row, :length] = encoding.type_ids
-        return self._run(ids, mask, types)
+            unknown.append(self._unknown in tokens)
+        return Encoded(*self._run(ids, mask, types), unknown)
 
     def _run(self, ids: Ids, mask: Ids, types: Ids) -> tuple[Matrix, Matrix]:
         arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
@@ -119,12 +154,21 @@ class Encoder:
         return embeddings.astype(np.float32, copy=False), logits.astype(np.float32, copy=False)
 
 
-def _joined(parts: list[tuple[Matrix, Matrix]]) -> tuple[Matrix, Matrix]:
-    """Put the embeddings and the logits of several batches one after the other."""
+def _joined(parts: list[Encoded]) -> Encoded:
+    """Put several batches one after the other."""
     if len(parts) == 1:
         return parts[0]
-    embeddings, logits = zip(*parts, strict=True)
-    return np.concatenate(embeddings), np.concatenate(logits)
+    return Encoded(
+        np.concatenate([part.embeddings for part in parts]),
+        np.concatenate([part.logits for part in parts]),
+        [one for part in parts for one in part.unknown],
+    )
+
+
+def _taken(encoded: Encoded, rows: list[int]) -> Encoded:
+    """Return these rows, in this order."""
+    unknown = [encoded.unknown[row] for row in rows]
+    return Encoded(encoded.embeddings[rows], encoded.logits[rows], unknown)
 
 
 def available_threads() -> int:
@@ -162,6 +206,13 @@ def _tokenizer(path: Path, max_length: int) -> tuple[Tokenizer, int]:
         raise UserError(f"encoder.max_length is {max_length}: this tokenizer needs at least {smallest}")
     tokenizer.enable_truncation(max_length, strategy="longest_first")
     return tokenizer, pad
+
+
+def _unknown_id(tokenizer: Tokenizer) -> int | None:
+    """Return the id of what stands for every word that the tokenizer does not know; None where it knows all."""
+    named = getattr(tokenizer.model, "unk_token", None)
+    ids = (tokenizer.token_to_id(token) for token in ([named] if named else _UNKNOWN_TOKENS))
+    return next((id for id in ids if id is not None), None)
 
 
 def _first_line(error: Exception) -> str:

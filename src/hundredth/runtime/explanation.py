@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from hundredth.runtime.knowledge import Hit
 from hundredth.runtime.manifest import Manifest
-from hundredth.store import Origin, calibrate, late_shares, late_weights, mixture, neighbour_weights
+from hundredth.store import (
+    Origin,
+    calibrate,
+    late_shares,
+    late_weights,
+    mixture,
+    neighbour_weights,
+    neighbours_needed,
+)
 
 Doubles = NDArray[np.float64]
 
@@ -78,11 +86,12 @@ def explain(
 ) -> Explanation:
     """Take apart the prediction from the head's probabilities (T,) and the entries looked up.
 
-    `labels` are all C, of which the head was taught the first T. `near` are the K + 1 entries nearest to the text:
-    the last one moves up where another is left out. `deciders` are the two first of the user's entries that may
-    decide. `nearest` is the similarity and its quantile.
+    `labels` are all C, of which the head was taught the first T. `near` are the entries nearest to the text, one
+    more than `neighbours_needed`: the last one moves up where another is left out. `deciders` are the two first of
+    the user's entries that may decide. `nearest` is the similarity and its quantile.
     """
-    weight, k, taught = manifest.retrieval.weight, manifest.retrieval.k, len(head)
+    weight, taught = manifest.retrieval.weight, len(head)
+    needed = neighbours_needed(manifest.retrieval.k, len(labels) > taught)
     head = np.pad(head, (0, len(labels) - taught))
 
     def predict(without: int | None = None) -> Doubles:
@@ -96,7 +105,7 @@ def explain(
     if deciders:
         hits, weights, from_head = deciders[:1], np.ones(1), 0.0
     elif near and (weight > 0 or len(labels) > taught):
-        hits = near[:k]
+        hits = near[:needed]
         weights, left = _shares(manifest, hits, taught, late=best >= taught)
         hits, from_head = hits[: len(weights)], left * from_head
     parts = [float(taken) * float(hit.entry.soft_label[best]) for hit, taken in zip(hits, weights, strict=True)]
@@ -135,11 +144,12 @@ def explain(
 def _mixed(manifest: Manifest, head: Doubles, taught: int, near: Sequence[Hit], deciders: Sequence[Hit]) -> Doubles:
     if deciders:
         return deciders[0].entry.soft_label.astype(np.float64)
-    hits = near[: manifest.retrieval.k]
+    retrieval = manifest.retrieval
+    hits = near[: neighbours_needed(retrieval.k, len(head) > taught)]
     if not hits:
         return head
-    retrieval, (cosines, soft_labels) = manifest.retrieval, _stacked(hits)
-    mixed: Doubles = mixture(head[None, :taught], cosines, soft_labels, retrieval.temperature, retrieval.weight)[0]
+    taken = head[None, :taught], *_stacked(hits)
+    mixed: Doubles = mixture(*taken, retrieval.temperature, retrieval.weight, retrieval.k)[0]
     return mixed
 
 
@@ -149,14 +159,14 @@ def _shares(manifest: Manifest, hits: Sequence[Hit], taught: int, *, late: bool)
     With `late` those of a label that was added, of which only the nearest are asked, else of one that was taught.
     """
     retrieval, (cosines, soft_labels) = manifest.retrieval, _stacked(hits)
-    weights: Doubles = neighbour_weights(cosines, retrieval.temperature)[0]
+    weights: Doubles = neighbour_weights(cosines[:, : retrieval.k], retrieval.temperature)[0]
     if soft_labels.shape[-1] == taught:
         return retrieval.weight * weights, 1 - retrieval.weight
     if late:
         nearest: Doubles = late_weights(cosines)[0]
         return nearest, 0.0
     left = max(1 - float(late_shares(cosines, soft_labels, taught).sum()), 0.0)
-    whole = float(weights @ soft_labels[0, :, :taught].sum(axis=1, dtype=np.float64))
+    whole = float(weights @ soft_labels[0, : len(weights), :taught].sum(axis=1, dtype=np.float64))
     share = retrieval.weight if whole > 0 else 0.0
     return left * share / (whole or 1.0) * weights, left * (1 - share)
 

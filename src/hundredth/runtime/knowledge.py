@@ -31,7 +31,8 @@ class Hit:
 class Given:
     """An entry to be: texts in the order of the fields, with the name of a gold label, a soft label, or both.
 
-    `soft_label` has probabilities by name, which sum to 1; without it the gold label has all.
+    `soft_label` has probabilities by name, which sum to 1; without it, or where it contradicts the gold label, that
+    has all.
 
     Raises:
         UserError: it has no label at all, the soft label is none, or the origin is unknown.
@@ -45,7 +46,7 @@ class Given:
     def __post_init__(self) -> None:
         if self.label is None and self.soft_label is None:
             raise UserError(f"the text {reprlib.repr(self.texts)} has no label")
-        chances = self.probabilities.values()
+        chances = [1.0] if self.soft_label is None else self.soft_label.values()
         if not (all(chance >= 0 for chance in chances) and abs(sum(chances) - 1) <= _ROUNDING):
             shown = reprlib.repr(self.soft_label)
             raise UserError(f"a soft label is {shown}: give probabilities by label that sum to 1")
@@ -53,9 +54,18 @@ class Given:
             raise UserError(f"unknown origin {self.origin!r}: use one of {', '.join(ORIGINS)}")
 
     @property
+    def contradictory(self) -> bool:
+        """Whether the likeliest of the soft label is not the gold label: of an entry in a file one was edited."""
+        if self.label is None or self.soft_label is None:
+            return False
+        return self.soft_label.get(self.label, 0.0) < max(self.soft_label.values())
+
+    @property
     def probabilities(self) -> Mapping[str, float]:
-        """The soft label, also where only the gold label was given."""
-        return ({} if self.label is None else {self.label: 1.0}) if self.soft_label is None else self.soft_label
+        """The soft label as it is stored, without zeros: that of the gold label where the two do not agree."""
+        if self.label is not None and (self.soft_label is None or self.contradictory):
+            return {self.label: 1.0}
+        return {name: chance for name, chance in (self.soft_label or {}).items() if chance}
 
     def row(self, labels: Sequence[str]) -> list[float]:
         """Return the soft label in the order of these labels, which are all that there are."""
@@ -143,7 +153,15 @@ class ModelStore:
         self._check_labels([label], new_label)
         embeddings, _ = self._encoder.encode([row])
         self.add_labels([label], by=by, note=note)
-        return self._store.correct(row, self._index(label), embeddings[0], by, note)
+        words = self._encoder.unknown_words(row)
+        return self._store.correct(
+            row,
+            self._index(label),
+            embeddings[0],
+            by,
+            note,
+            same=lambda texts: self._encoder.unknown_words(texts) == words,
+        )
 
     def add_label(self, label: str, *, by: str = "", note: str = "") -> Change:
         """Add a label that the model was not taught; texts can be added with it from now on.

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hundredth.errors import UserError
-from hundredth.runtime.encoder import Encoder
+from hundredth.folders import folder_of
+from hundredth.runtime.deciders import Deciders
+from hundredth.runtime.encoder import Encoded, Encoder
 from hundredth.runtime.engines import EngineName
 from hundredth.runtime.explanation import Explanation, explain
 from hundredth.runtime.knowledge import Hit, ModelStore, hits
@@ -24,6 +26,7 @@ from hundredth.store import (
     calibrate,
     decide,
     mixture,
+    neighbours_needed,
     softmax,
 )
 from hundredth.store.database import DATABASE
@@ -36,7 +39,7 @@ Doubles = NDArray[np.float64]
 
 def load(path: str | os.PathLike[str], threads: int | None = None, engine: EngineName = "onnxruntime") -> "Model":
     """Load the model folder `path`; raises UserError naming whatever is missing or does not fit together."""
-    folder = Path(path)
+    folder = folder_of(path)
     manifest = Manifest.read(folder)
     manifest.check_files(folder)
     graph = folder / manifest.encoder.file
@@ -84,6 +87,7 @@ class Model:
         self.manifest = manifest
         self._encoder = encoder
         self._knowledge = store
+        self._deciders = None if store is None else Deciders(store, encoder)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -153,11 +157,13 @@ class Model:
 
         A label that is added meanwhile may be missing.
         """
-        return self._looked_up(*self.embed(texts), nearest=False)[0]
+        rows = as_fields(texts, self.fields)
+        return self._looked_up(rows, self._encoder.read(rows), nearest=False)[0]
 
     def answer(self, texts: Sequence[Text]) -> Answers:
         """Return what `predict_proba` and `nearness` say of each text, embedded and searched for once."""
-        probabilities, similarity = self._looked_up(*self.embed(texts), nearest=True)
+        rows = as_fields(texts, self.fields)
+        probabilities, similarity = self._looked_up(rows, self._encoder.read(rows), nearest=True)
         return Answers(probabilities, Nearness(similarity, quantile_of(self.manifest.dev, similarity)))
 
     def embed(self, texts: Sequence[Text]) -> tuple[Matrix, Matrix]:
@@ -166,23 +172,25 @@ class Model:
 
     def explain(self, text: Text) -> Explanation:
         """Predict one text and say how much the head and each stored entry had to do with it."""
-        embeddings, logits = self.embed([text])
+        [row] = as_fields([text], self.fields)
+        embeddings, logits = self._encoder.encode([row])
         settings = self.manifest.retrieval
         near: list[Hit] = []
         deciders: list[Hit] = []
         similarity = quantile = None
         labels = self.labels
-        if self._knowledge is not None:
+        if self._knowledge is not None and self._deciders is not None:
             with self._knowledge.unchanging():
                 labels = self.labels
-                found, entries = self._knowledge.nearest(embeddings[0], settings.k)
+                needed = neighbours_needed(settings.k, len(labels) > logits.shape[1])
+                found, entries = self._knowledge.nearest(embeddings[0], needed)
                 near = hits(entries, found.similarities[0])
                 # Searched anew: among many entries the k nearest of more need not be the k nearest.
-                found, entries = self._knowledge.nearest(embeddings[0], settings.k + 1)
+                found, entries = self._knowledge.nearest(embeddings[0], needed + 1)
                 known = {hit.entry.id for hit in near}
                 near += [hit for hit in hits(entries, found.similarities[0]) if hit.entry.id not in known][:1]
-                user = self._knowledge.search_user(embeddings, 2, self.manifest.correction.similarity)
-                deciders = hits(self._knowledge.get(id for id in user.ids[0] if id >= 0), user.similarities[0])
+                deciding = self._deciders.near(row, embeddings[0], 2, self.manifest.correction.similarity)
+                deciders = [Hit(entry, cosine) for entry, cosine in deciding]
         if near:
             similarity = near[0].similarity
             known_quantile = float(quantile_of(self.manifest.dev, np.array([similarity]))[0])
@@ -203,9 +211,10 @@ class Model:
         """Say what the label of a text is; it holds at once for the text and all nearly identical ones.
 
         Whatever the weight of the store: a user's entry with a cosine of at least `manifest.correction.similarity`
-        decides, the nearest of them, and of equally near ones the newest. What the store said otherwise about
-        this very text is replaced. With `new_label` a label that the model does not know is added first. `by` and
-        `note`, who and why, go into the log.
+        decides, the nearest of them, and of equally near ones the newest; not where words that the tokenizer does
+        not know are others, as these are all one to the encoder. What the store said otherwise about this very
+        text is replaced. With `new_label` a label that the model does not know is added first. `by` and `note`,
+        who and why, go into the log.
         """
         return self.store.correct(text, label, new_label=new_label, by=by, note=note)
 
@@ -242,33 +251,38 @@ class Model:
     ) -> None:
         self.close()
 
-    def _looked_up(self, embeddings: Matrix, logits: Matrix, nearest: bool) -> tuple[Doubles, Doubles]:
+    def _looked_up(self, texts: list[tuple[str, ...]], read: Encoded, nearest: bool) -> tuple[Doubles, Doubles]:
         """Return probabilities (N, C) and, if wanted, cosines (N,) to the nearest entry, NaN without any."""
+        if len(texts) <= _CHUNK:
+            return self._mixed(texts, read, nearest)
         parts = []
-        for start in range(0, max(len(logits), 1), _CHUNK):
+        for start in range(0, len(texts), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            parts.append(self._mixed(embeddings[rows], logits[rows], nearest))
-        if len(parts) == 1:
-            return parts[0]
+            part = Encoded(read.embeddings[rows], read.logits[rows], read.unknown[rows])
+            parts.append(self._mixed(texts[rows], part, nearest))
         probabilities, similarity = zip(*parts, strict=True)
         return stacked(probabilities), np.concatenate(similarity)
 
-    def _mixed(self, embeddings: Matrix, logits: Matrix, nearest: bool) -> tuple[Doubles, Doubles]:
-        settings = self.manifest.retrieval
-        mixed, similarity = softmax(logits, 1.0), np.full(len(logits), np.nan)
-        if self._knowledge is not None:
+    def _mixed(self, texts: list[tuple[str, ...]], read: Encoded, nearest: bool) -> tuple[Doubles, Doubles]:
+        settings, at_least = self.manifest.retrieval, self.manifest.correction.similarity
+        mixed, similarity = softmax(read.logits, 1.0), np.full(len(texts), np.nan)
+        if self._knowledge is not None and self._deciders is not None:
             taught = mixed.shape[1]
-            used = settings.weight > 0 or len(self._knowledge.labels) > taught
-            k = settings.k if used else int(nearest)
-            user, found = self._knowledge.look_up(embeddings, k, self.manifest.correction.similarity)
-            if used or found.soft_labels.shape[-1] > taught:
+            late = len(self._knowledge.labels) > taught
+            used = settings.weight > 0 or late
+            k = neighbours_needed(settings.k, late) if used else int(nearest)
+            decided, found = self._deciders.look_up(texts, read, k, at_least)
+            if not late and found.soft_labels.shape[-1] > taught:  # another process has added a label meanwhile
+                used, k = True, neighbours_needed(settings.k, late=True)
+                decided, found = self._deciders.look_up(texts, read, k, at_least)
+            if used:
                 near = found.similarities, found.soft_labels
-                mixed = mixture(mixed, *near, settings.temperature, settings.weight)
+                mixed = mixture(mixed, *near, settings.temperature, settings.weight, settings.k)
             if nearest:
                 first = found.similarities[:, 0].astype(np.float64)
                 similarity = np.where(np.isfinite(first), first, np.nan)
-            if user is not None:
-                mixed = decide(mixed, user.soft_labels[:, 0])
+            if decided is not None:
+                mixed = decide(mixed, decided)
         return calibrate(mixed, self.manifest.calibration.temperature), similarity
 
 

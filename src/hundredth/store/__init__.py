@@ -13,6 +13,7 @@ from hundredth.store.retrieval import (
     mixture,
     neighbour_distribution,
     neighbour_weights,
+    neighbours_needed,
     softmax,
 )
 from hundredth.store.store import KnowledgeStore
@@ -34,5 +35,6 @@ __all__ = [
     "mixture",
     "neighbour_distribution",
     "neighbour_weights",
+    "neighbours_needed",
     "softmax",
 ]

@@ -21,7 +21,8 @@ class Access:
         self._table = table
         self._index = derived
         self._lock = threading.RLock()
-        self._version: int | None = None  # of the database when the indexes were last brought up to date to search
+        # Of the database when the indexes were last brought up to date to search.
+        self._version: tuple[int, int] | None = None
         # Runs at the end of the process too, where nobody called `close`.
         self._finalizer = weakref.finalize(self, release, table, derived)
 

@@ -7,12 +7,13 @@ and can be undone in its turn. The functions here run inside the transaction of 
 
 import json
 import sqlite3
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from hundredth.errors import ConflictError, NotThereError
+from hundredth.errors import ConflictError, NotThereError, UserError
 
 Kind = Literal["add", "correct", "delete", "update", "undo"]
 
@@ -67,7 +68,13 @@ def record(
     undoes: int | None = None,
     at: str | None = None,
 ) -> None:
-    """Write a change, made now or `at` another time, with the entries `removed` as they stand in the table."""
+    """Write a change, made now or `at` another time, with the entries `removed` as they stand in the table.
+
+    Raises:
+        UserError: `by` or `note` is no text.
+    """
+    for name, value in (("by", by), ("note", note)):
+        _check_text(name, value)
     at = at or datetime.now(UTC).isoformat(timespec="seconds")
     values = (kind, at, by, note, json.dumps(runs(added)), undoes)
     change = connection.execute(
@@ -83,7 +90,7 @@ def read_changes(connection: sqlite3.Connection, limit: int | None = None) -> li
     """Return the changes, or the last `limit` of them, the latest first."""
     rows = connection.execute(
         "SELECT id, kind, at, by, note, added, undoes FROM changes ORDER BY id DESC LIMIT ?",
-        (-1 if limit is None else limit,),
+        (-1 if limit is None else min(limit, sys.maxsize),),
     ).fetchall()
     if not rows:
         return []
@@ -107,7 +114,8 @@ def undo(connection: sqlite3.Connection, id: int, by: str, note: str) -> None:
         NotThereError: there is no such change.
         ConflictError: it is undone already, a later one touched its entries, it filled the store or added a label.
     """
-    row = connection.execute("SELECT kind, added, by, note FROM changes WHERE id = ?", (id,)).fetchone()
+    query = "SELECT kind, added, by, note FROM changes WHERE id = ?"
+    row = connection.execute(query, (id,)).fetchone() if id.bit_length() <= 63 else None
     if row is None:
         raise NotThereError(f"no change has the id {id}: see the log for those there are")
     if id in _undone(connection, id):
@@ -123,6 +131,9 @@ def undo(connection: sqlite3.Connection, id: int, by: str, note: str) -> None:
     for one in going:
         if not _is_there(connection, one):
             raise ConflictError(f"change {id} cannot be undone: entry {one} was taken out later; undo that first")
+    altered = _altered_since(connection, id, going)
+    if altered is not None:
+        raise ConflictError(f"change {id} cannot be undone: entry {altered} was altered later; undo that first")
     for one in set(back).difference(going):
         if _is_there(connection, one):
             raise ConflictError(f"change {id} cannot be undone: entry {one} was put back later; undo that first")
@@ -155,6 +166,28 @@ def _filled(id: int, kind: Kind, by: str, note: str) -> bool:
 
 def _is_there(connection: sqlite3.Connection, id: int) -> bool:
     return connection.execute("SELECT 1 FROM entries WHERE id = ?", (id,)).fetchone() is not None
+
+
+def _altered_since(connection: sqlite3.Connection, change: int, ids: Iterable[int]) -> int | None:
+    """Return one of the entries `ids` that is not as this change left it; None where all are."""
+    query = "SELECT id, MIN(change) FROM replaced WHERE change > ? GROUP BY id"
+    later = dict(connection.execute(query, (change,)).fetchall())
+    content = "SELECT texts, soft_label, label, origin, created, key FROM"
+    for id in ids:
+        if id in later:
+            left = connection.execute(f"{content} replaced WHERE change = ? AND id = ?", (later[id], id)).fetchone()
+            if left != connection.execute(f"{content} entries WHERE id = ?", (id,)).fetchone():
+                return id
+    return None
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise UserError(f"{name} is {value!r}: give a text for the log, or leave it out")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{name} is {value!r}, which is not valid Unicode: write it anew") from None
 
 
 def _is_of_the_model(connection: sqlite3.Connection, added: str) -> bool:

@@ -1,7 +1,8 @@
 """What may enter a store: each check returns clean values or says what is wrong, with the value seen."""
 
+import operator
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,6 +55,17 @@ def label_index(label: int | None, count: int) -> int | None:
     if not 0 <= label < count:
         raise UserError(f"unknown label {label}: this store has labels 0 to {count - 1}")
     return int(label)
+
+
+def entry_ids(ids: Iterable[int]) -> list[int]:
+    """Return ids as plain ints; refuses what is no whole number."""
+    found = []
+    for id in ids:
+        try:
+            found.append(operator.index(id))
+        except TypeError:
+            raise UserError(f"an id is {id!r}: give whole numbers, as the entries have them") from None
+    return found
 
 
 def check_label_name(name: str, known: Sequence[str] = ()) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hundredth.errors import UnavailableError, UserError
-from hundredth.store.database import BUSY_MS, connect
+from hundredth.store.database import BUSY_MS, connect, watched
 
 
 class Connection:
@@ -24,8 +24,8 @@ class Connection:
         if not path.is_file():
             raise UserError(f"no knowledge store at {path}: check the path, or make one first")
         self._file = _file(path)
-        with self._reporting("read"):
-            self._connection = connect(path, writable)
+        self._opened = 0
+        self._connect()
 
     def close(self) -> None:
         """Fold the log into the database file and close it."""
@@ -41,10 +41,12 @@ class Connection:
         """Whether the file at `path` is still the one that was opened."""
         return _file(self.path) == self._file
 
-    def version(self) -> int:
-        """Return a number that changes whenever another connection has committed: cheaper than a transaction."""
+    def version(self) -> tuple[int, int]:
+        """Return what changes whenever another connection has committed: cheaper than a transaction."""
         try:
-            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+            if self._seen is not None:
+                self._look_again()
+            return self._opened, int(self._connection.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.Error:
             with self._reporting("read"):  # a block around every question would cost as much as the question
                 raise
@@ -53,6 +55,7 @@ class Connection:
     def reading(self) -> Iterator[None]:
         """Run a block that sees one state of the database, whatever other processes change meanwhile."""
         with self._reporting("read"):
+            self._look_again()
             self._connection.execute("BEGIN")
         try:
             yield
@@ -90,12 +93,36 @@ class Connection:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
 
+    def _connect(self) -> None:
+        """Open the file; what is seen of it is kept where later changes of it would go unnoticed."""
+        seen = watched(self.path)
+        with self._reporting("read"):
+            self._connection, sees_changes = connect(self.path, self.writable)
+        self._seen = None if sees_changes else seen
+        self._opened += 1
+
+    def _look_again(self) -> None:
+        """Open the file again where another process has changed it unnoticed; not another one in its place."""
+        if self._seen is None or self.in_transaction or not self.is_current:
+            return
+        now = watched(self.path)
+        if now == self._seen:
+            return
+        before, self._seen = self._connection, now
+        try:
+            self._connect()
+        except UserError:  # in the middle of a change whose log cannot be read: until that is folded in, as it was
+            return
+        before.close()
+
     @contextmanager
     def _reporting(self, doing: str) -> Iterator[None]:
         try:
             yield
         except sqlite3.OperationalError as error:  # locked, disk full, no permission: the machine, not the file
             raise UnavailableError(f"{self.path} could not be {doing}: {error}") from error
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError):  # of ours, not of the file
+            raise
         except sqlite3.DatabaseError as error:
             raise self._damaged(str(error)) from error
 

@@ -70,28 +70,61 @@ def create_database(path: Path, labels: Sequence[str], dimension: int, encoder: 
             connection.close()
 
 
-def connect(path: Path, writable: bool) -> sqlite3.Connection:
-    """Open the database at `path`, in a folder that can be written or only be read."""
-    # `immutable` lets SQLite read without a log or lock file, which a read-only folder could not hold.
-    options = "mode=rw" if writable else "mode=ro&immutable=1"
-    log = path.with_name(path.name + "-wal")
-    if not writable and log.exists() and log.stat().st_size:
+def connect(path: Path, writable: bool) -> tuple[sqlite3.Connection, bool]:
+    """Open the database at `path`, in a folder that can be written or only be read; say whether it sees changes.
+
+    Where a folder can only be read and no other process has the database open, SQLite is told that it is
+    immutable: else it would need a log and a lock file, which the folder cannot hold. What is changed later on is
+    then not seen before the database is opened again (see `watched`).
+
+    Raises:
+        UserError: there are changes in a log that cannot be read.
+    """
+    if writable:
+        connection = _opened(path, "mode=rw")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
+        return connection, True
+    log = _log_of(path)
+    if log.exists() and path.with_name(path.name + "-shm").exists():
+        connection = _opened(path, "mode=ro")
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:  # one of the two cannot be read
+            connection.close()
+        else:
+            return connection, True
+    if log.exists() and log.stat().st_size:
         raise UserError(
             f"{path} has changes in {log.name} that are not folded in, and its folder is read-only: "
             "open the store once where its folder can be written"
         )
+    return _opened(path, "mode=ro&immutable=1"), False
+
+
+def watched(path: Path) -> tuple[object, ...]:
+    """Return what differs as soon as another process has changed the database at `path`, or is about to."""
+    found: list[object] = []
+    for one in (path, _log_of(path)):
+        try:
+            about = one.stat()
+            found.append((about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size))
+        except OSError:
+            found.append(None)
+    return tuple(found)
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _opened(path: Path, options: str) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?{options}"
-    connection = sqlite3.connect(
-        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000
-    )
-    try:
-        if writable:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
 
 
 def bring_up_to_date(connection: sqlite3.Connection, path: Path, writable: bool) -> bool:

@@ -13,6 +13,8 @@ from hundredth.store.index_file import INDEX, StaleIndexError, read_index, write
 
 _log = logging.getLogger(__name__)
 
+_SAME = 1 - 1e-5
+
 
 class Derived:
     """The index of all entries, that of the users' own, and the generations they and the file stand for.
@@ -37,7 +39,7 @@ class Derived:
         vectors = table.vectors()
         path = folder / INDEX
         try:
-            proposer = read_index(path, table.generation(), table.encoder)
+            proposer = read_index(path, table.generation(), table.state(), table.encoder)
             if not fits(proposer, vectors):
                 raise StaleIndexError("of another kind or size than the store needs")
         except StaleIndexError as reason:
@@ -75,6 +77,11 @@ class Derived:
                 index.add(there.ids, there.keys, there.soft_labels)
         self.generation += missed
 
+    def with_key(self, key: NDArray[np.float32]) -> list[int]:
+        """Return the ids of the entries with this key (d,), but for rounding: to the encoder they are one text."""
+        same: list[int] = self.search.ids[self.search.keys @ key >= _SAME].tolist()
+        return same
+
     def search_user(self, queries: NDArray[np.float32], k: int, at_least: float) -> Neighbours:
         """Return the users' entries nearest to each query (B, d) with a cosine of `at_least`, at most k."""
         found = self.user.search(queries, k)
@@ -97,7 +104,7 @@ class Derived:
         try:
             # What another process has saved meanwhile must not be overwritten with an older state.
             self.catch_up(table)
-            write_index(self.path, self.search.proposer, self.generation, self.encoder)
+            write_index(self.path, self.search.proposer, self.generation, table.state(), self.encoder)
         except (OSError, UnavailableError) as error:
             _log.warning("%s could not be saved (%s): it is made again when the store is opened", self.path, error)
         else:

@@ -7,6 +7,7 @@ transaction. Ids are never given to another entry.
 """
 
 import json
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ Origin = Literal["gold", "generated", "unlabelled", "user"]
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
 
 _FLOAT = np.dtype("<f4")
-_ADDED_LABELS = "added_labels"  # in meta, where there are any
+_ADDED_LABELS, _STATE = "added_labels", "state"  # in meta, where there are any
 _COLUMNS = "id, texts, soft_label, label, origin, created"
 _AT_ONCE = 500  # ids named in one statement
 _PAGE = 1000
@@ -100,6 +101,12 @@ class EntryTable(Connection):
         with self._reporting("read"):
             row = self._connection.execute("SELECT value FROM meta WHERE name = 'generation'").fetchone()
         return int(row[0])
+
+    def state(self) -> str | None:
+        """Return what no other state of this or another store has; None before the first change of it."""
+        with self._reporting("read"):
+            row = self._connection.execute("SELECT value FROM meta WHERE name = ?", (_STATE,)).fetchone()
+        return None if row is None else str(row[0])
 
     def vectors(self, ids: Sequence[int] | None = None) -> Vectors:
         """Read the labels, and ids, keys and soft labels of all or of these `ids`; refuses what cannot be right."""
@@ -195,8 +202,12 @@ class EntryTable(Connection):
         return {origin: rows.get(origin, 0) for origin in ORIGINS}
 
     def _changed(self) -> Change:
-        """Raise the generation by the change that was just recorded, and return the change."""
+        """Raise the generation by the change that was just recorded, and return the change.
+
+        The generation alone would not tell two copies of a store in which different changes were made.
+        """
         self._connection.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'generation'")
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_STATE, secrets.token_hex(8)))
         return changes.read_changes(self._connection, 1)[0]
 
     def _next_ids(self, count: int) -> list[int]:
@@ -234,6 +245,8 @@ class EntryTable(Connection):
         return [self._entry(row) for row in rows]
 
     def _row(self, id: int) -> tuple[int, str, bytes, int | None, Origin, str] | None:
+        if id.bit_length() > 63:  # more than SQLite has numbers
+            return None
         row: tuple[int, str, bytes, int | None, Origin, str] | None = self._connection.execute(
             f"SELECT {_COLUMNS} FROM entries WHERE id = ?", (id,)
         ).fetchone()

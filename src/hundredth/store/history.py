@@ -51,6 +51,7 @@ class Said:
         for name, value, kind in (("id", said.change, int), ("by", said.by, str), ("note", said.note, str)):
             if not isinstance(value, kind):
                 raise TypeError(f"change.{name} is {value!r}")
+        (said.by + said.note).encode()  # which half of a surrogate pair cannot be
         return said
 
 

@@ -1,8 +1,8 @@
 """Search among the keys: exact while the store is small, inverted lists and exact re-scoring when large.
 
 Faiss proposes candidates; their similarities are then computed from the float32 keys and sorted, the older
-entry first when equal, or the newer among users' entries. So an exact result does not depend on the batch that a
-query comes in.
+entry first when equal. So an exact result does not depend on the batch that a query comes in. Among users' entries
+the newer comes first when nearly equal: the key of a text depends a little on the batch that it was made in.
 Letters of the shapes: N entries, B queries, d width of a key, C labels, k neighbours, F candidates.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hundredth.store.entries import Vectors
+from hundredth.store.proposer import even, has_lists, remove
 
 # Up to this many entries a search compares the query with every key: exact, in a time that grows with them.
 EXACT_LIMIT = 20_000
@@ -22,7 +23,7 @@ EXACT_LIMIT = 20_000
 LISTS_VISITED = 32
 
 _CHUNK = 1024  # queries searched at once, which bounds the memory for candidates
-_TIE = 1e-5  # similarities this close may be swapped by faiss's own rounding
+_TIE = 1e-5  # similarities this close may be swapped by rounding, faiss's own or that of an encoder
 
 Ids = NDArray[np.int64]
 Matrix = NDArray[np.float32]
@@ -46,7 +47,7 @@ class SearchIndex:
     """Ids, keys and soft labels of all entries in memory, and the faiss index that proposes candidates.
 
     `proposer` is a faiss index over the same keys, labelled with entry ids; it is built when not given.
-    Of entries that are equally near the older comes first, or with `newest_first` the newer.
+    Of entries that are equally near the older comes first, or with `newest_first` of those nearly so the newer.
     Not thread-safe by itself (KnowledgeStore holds the lock).
     """
 
@@ -73,7 +74,7 @@ class SearchIndex:
     @property
     def exact(self) -> bool:
         """Whether a search compares the query with every key."""
-        return not _has_lists(self.proposer)
+        return not has_lists(self.proposer)
 
     def add(self, ids: Ids, keys: Matrix, soft_labels: Matrix) -> None:
         """Add entries that are not present; ids ascend. Those that come after all present ones cost the least."""
@@ -90,7 +91,7 @@ class SearchIndex:
         if self._outgrown():
             self.proposer = _build(self.ids, self.keys)
         elif len(ids):
-            self.proposer.add_with_ids(_even(keys), ids)
+            self.proposer.add_with_ids(even(keys), ids)
 
     def widen(self, labels: int) -> None:
         """Give every soft label a 0 for each label that has been added."""
@@ -109,7 +110,7 @@ class SearchIndex:
         if not self.exact and self._size < 0.9 * EXACT_LIMIT:
             self.proposer = _build(self.ids, self.keys)
         else:
-            _remove(self.proposer, np.ascontiguousarray(ids))
+            remove(self.proposer, np.ascontiguousarray(ids))
 
     def search(self, queries: Matrix, k: int, exclude_ids: Ids | None = None) -> Neighbours:
         """Return the k nearest entries of each query (B, d), which has length 1; B may be 0.
@@ -154,7 +155,7 @@ class SearchIndex:
     def _nearest(self, queries: Matrix, k: int, excluded: Ids | None) -> tuple[Ids, Matrix, bool]:
         """Return positions (B, <=k) and cosines of the nearest, best first; whether all are entries, not -inf."""
         wanted = k + (excluded is not None)
-        rows = np.arange(len(queries))[:, None]
+        rows, margin = np.arange(len(queries))[:, None], 2 * _TIE if self._newest_first else _TIE
         proposals, lists = (wanted + 16, 0) if self.exact else (4 * wanted + 64, LISTS_VISITED)
         while True:
             proposals = min(proposals, self._size)
@@ -163,13 +164,16 @@ class SearchIndex:
             if excluded is not None:
                 cosines[self.ids.take(positions) == excluded[:, None]] = -np.inf
             # Candidates come in the order in which they win a tie.
-            order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+            if self._newest_first:
+                order = _newest_of_near(cosines, k)
+            else:
+                order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
             best = cosines[rows, order]
             if excluded is not None or not complete:
                 complete = bool(np.isfinite(best).all())
             if worst is not None:
                 # Faiss may cut anywhere within a group of ties: go on until the whole group has been seen.
-                if proposals == self._size or (best[:, -1] - worst > _TIE).all():
+                if proposals == self._size or (best[:, -1] - worst > margin).all():
                     break
                 proposals *= 4
             else:
@@ -188,7 +192,7 @@ class SearchIndex:
         if not self.exact:
             parameters = faiss.SearchParametersIVF()
             parameters.nprobe = min(lists, self.proposer.nlist)
-        _, ids = self.proposer.search(_even(queries), proposals, params=parameters)
+        _, ids = self.proposer.search(even(queries), proposals, params=parameters)
         positions = self._positions_of(ids)
         positions.sort(axis=1)
         complete = bool((positions[:, -1] < self._size).all())
@@ -221,7 +225,7 @@ class SearchIndex:
 def fits(proposer: Any, vectors: Vectors) -> bool:
     """Whether a faiss index read from disk has the kind, width and number of keys that these vectors need."""
     size, dimension = vectors.keys.shape
-    if _has_lists(proposer):
+    if has_lists(proposer):
         kind_fits = size >= 0.9 * EXACT_LIMIT and proposer.by_residual
     else:
         kind_fits = size <= EXACT_LIMIT
@@ -229,7 +233,7 @@ def fits(proposer: Any, vectors: Vectors) -> bool:
 
 
 def _build(ids: Ids, keys: Matrix) -> Any:
-    vectors = _even(keys)
+    vectors = even(keys)
     dimension = vectors.shape[1]
     if len(ids) <= EXACT_LIMIT:
         proposer: Any = faiss.IndexIDMap2(faiss.IndexFlatIP(dimension))
@@ -249,42 +253,29 @@ def _build(ids: Ids, keys: Matrix) -> Any:
     return proposer
 
 
-def _remove(proposer: Any, ids: Ids) -> None:
-    """Remove entries from a proposer, and what faiss leaves of their codes.
-
-    Codes are packed in blocks. `remove_ids` (faiss 1.15) leaves old ones behind the end of a list, and an addition
-    then writes its own over them bit by bit: the new entries are as good as lost.
-    """
-    if not _has_lists(proposer):
-        proposer.remove_ids(ids)
-        return
-    lists: Any = faiss.downcast_InvertedLists(proposer.invlists)
-    before = [lists.list_size(number) for number in range(lists.nlist)]
-    proposer.remove_ids(ids)
-    packer = lists.packer
-    nothing = np.zeros(packer.code_size, dtype=np.uint8)
-    for number, old in enumerate(before):
-        size = lists.list_size(number)
-        blocks, used = -(-size // packer.nvec), size % packer.nvec
-        if size == old or not used:
-            continue
-        codes = faiss.rev_swig_ptr(lists.get_codes(number), blocks * packer.block_size)
-        for place in range(used, packer.nvec):
-            packer.pack_1(nothing, place, codes.reshape(blocks, -1)[-1:])
-
-
-def _has_lists(proposer: Any) -> bool:
-    lists: bool = isinstance(proposer, faiss.IndexIVF)
-    return lists
-
-
 def _list_count(size: int) -> int:
     return max(1, int(size**0.5))
 
 
-def _even(keys: Matrix) -> Matrix:
-    """Pad keys of odd width by a zero, which changes no similarity: product codes take numbers in pairs."""
-    return np.pad(keys, ((0, 0), (0, 1))) if keys.shape[1] % 2 else np.ascontiguousarray(keys)
+def _newest_of_near(cosines: Matrix, k: int) -> Ids:
+    """Return the order (B, k) of candidates, which come newest first; those of -inf come last.
+
+    Each in turn is the first of those left that are nearly as near as the nearest of them.
+    """
+    first = _first_of_near(cosines)
+    if k == 1:
+        return first
+    left, rank = cosines.copy(), np.full(cosines.shape, cosines.shape[1])
+    for place in range(min(k, cosines.shape[1])):
+        np.put_along_axis(rank, first, np.minimum(np.take_along_axis(rank, first, axis=1), place), axis=1)
+        np.put_along_axis(left, first, -np.inf, axis=1)
+        first = _first_of_near(left)
+    return np.argsort(rank, axis=1, kind="stable")[:, :k]
+
+
+def _first_of_near(cosines: Matrix) -> Ids:
+    first: Ids = (cosines >= np.maximum.reduce(cosines, axis=1, keepdims=True) - _TIE).argmax(axis=1)
+    return first[:, None]
 
 
 def _append(array: NDArray[T], size: int, rows: NDArray[T]) -> NDArray[T]:

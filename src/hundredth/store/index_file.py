@@ -1,6 +1,6 @@
 """index.faiss on disk: a faiss index followed by what it belongs to, so that a stale one is never searched.
 
-Layout: the bytes of faiss.write_index | JSON (format, generation, encoder, SHA-256 of the faiss bytes) |
+Layout: the bytes of faiss.write_index | JSON (format, generation, state, encoder, SHA-256 of the faiss bytes) |
 length of the JSON, 8 bytes little endian | 8 bytes "HUNDRIDX". Faiss ignores what follows its own bytes.
 """
 
@@ -24,12 +24,13 @@ class StaleIndexError(Exception):
     """The index file cannot be used; the message is the reason, to be read after "index.faiss is"."""
 
 
-def write_index(path: Path, index: Any, generation: int, encoder: str) -> None:
-    """Write a faiss index with the store's generation and encoder, atomically."""
+def write_index(path: Path, index: Any, generation: int, state: str | None, encoder: str) -> None:
+    """Write a faiss index with the store's generation, state and encoder, atomically."""
     body = faiss.serialize_index(index).tobytes()
     about = {
         "format": _FORMAT,
         "generation": generation,
+        "state": state,
         "encoder": encoder,
         "sha256": hashlib.sha256(body).hexdigest(),
     }
@@ -39,8 +40,8 @@ def write_index(path: Path, index: Any, generation: int, encoder: str) -> None:
         file.write(trailer + len(trailer).to_bytes(8, "little") + _MAGIC)
 
 
-def read_index(path: Path, generation: int, encoder: str) -> Any:
-    """Read the faiss index of the store that has this generation and encoder; else raise StaleIndexError."""
+def read_index(path: Path, generation: int, state: str | None, encoder: str) -> Any:
+    """Read the faiss index of the store that has this generation, state and encoder; else raise StaleIndexError."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -60,6 +61,8 @@ def read_index(path: Path, generation: int, encoder: str) -> Any:
         raise StaleIndexError(f"of format {written[0]}, not {_FORMAT}")
     if written[1] != generation:
         raise StaleIndexError(f"of generation {written[1]}, the store is at {generation}")
+    if about.get("state") != state:  # a store that was last changed before there were any has none, nor its index
+        raise StaleIndexError("of another history of the store")
     if written[2] != encoder:
         raise StaleIndexError("made with another encoder")
     body = memoryview(content)[:start]

@@ -59,6 +59,11 @@ def late_weights(similarities: Floats) -> Doubles:
     return neighbour_weights(similarities[..., :_LATE_K], _LATE_TEMPERATURE)
 
 
+def neighbours_needed(k: int, late: bool) -> int:
+    """Return how many neighbours a prediction with K = `k` takes, `late` where labels were added."""
+    return max(k, _LATE_K) if late else k
+
+
 def mix(head: Floats, retrieved: Floats, weight: float, late: Floats | None = None) -> Doubles:
     """Return p = (1 - weight) head + weight retrieved, (B, C), from head (B, T) and retrieved (B, C).
 
@@ -81,13 +86,17 @@ def mix(head: Floats, retrieved: Floats, weight: float, late: Floats | None = No
     return np.concatenate([left * mixed, late], axis=-1)
 
 
-def mixture(head: Floats, similarities: Floats, soft_labels: Floats, temperature: float, weight: float) -> Doubles:
+def mixture(
+    head: Floats, similarities: Floats, soft_labels: Floats, temperature: float, weight: float, k: int | None = None
+) -> Doubles:
     """Return what head (B, T) and K neighbours say together, (B, C), before any calibration.
 
-    `similarities` (B, K) are the neighbours' cosines, best first, `soft_labels` (B, K, C) what they say.
+    `similarities` (B, N) are the neighbours' cosines, best first, `soft_labels` (B, N, C) what they say, of which
+    the first K = `k` take part, by default all; N is `neighbours_needed`.
     """
     taught = np.shape(head)[-1]
-    retrieved = neighbour_distribution(neighbour_weights(similarities, temperature), soft_labels)
+    weights = neighbour_weights(similarities[..., :k], temperature)
+    retrieved = neighbour_distribution(weights, soft_labels[..., :k, :])
     late = late_shares(similarities, soft_labels, taught) if soft_labels.shape[-1] > taught else None
     return mix(head, retrieved, weight, late)
 

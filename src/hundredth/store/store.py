@@ -1,7 +1,7 @@
 """The knowledge store: an LLM's knowledge of a task, as entries that a small model looks up."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -13,16 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from hundredth.errors import NotThereError, UserError
 from hundredth.store.access import Access
 from hundredth.store.changes import Change
-from hundredth.store.checks import check_label_name, label_index, new_entries, soft_label_rows, unit_keys
+from hundredth.store.checks import check_label_name, entry_ids, label_index, new_entries, soft_label_rows, unit_keys
 from hundredth.store.database import DATABASE, create_database
 from hundredth.store.derived import Derived
 from hundredth.store.entries import Entry, EntryTable, Origin
 from hundredth.store.index import Neighbours
 from hundredth.store.index_file import INDEX
 from hundredth.store.listing import Filter, Page, check_origin, every, find
-
-# Keys this near are the same text to the encoder: what is left is rounding.
-_SAME = 1 - 1e-5
 
 
 class KnowledgeStore:
@@ -129,35 +126,43 @@ class KnowledgeStore:
     def delete(self, ids: Iterable[int], by: str = "", note: str = "") -> int:
         """Delete entries in one transaction; unknown ids are passed over. Returns how many went."""
         with self._access.changing():
-            there = [id for id in map(int, ids) if self._table.get(id) is not None]
+            there = [id for id in entry_ids(ids) if self._table.get(id) is not None]
             return len(self._table.replace("delete", there, (), by, note).removed) if there else 0
 
     def forget(self, ids: Iterable[int], by: str = "", note: str = "") -> Change:
         """Delete entries that must all be there, and return the change."""
-        wanted = [int(id) for id in ids]
+        wanted = entry_ids(ids)
         if not wanted:
             raise UserError("no ids were given: name the entries to forget")
         with self._access.changing():
             self.get(wanted)
             return self._table.replace("delete", wanted, (), by, note)
 
-    def correct(self, texts: tuple[str, ...], label: int, key: ArrayLike, by: str = "", note: str = "") -> Change:
+    def correct(
+        self,
+        texts: tuple[str, ...],
+        label: int,
+        key: ArrayLike,
+        by: str = "",
+        note: str = "",
+        same: Callable[[tuple[str, ...]], bool] = lambda texts: True,
+    ) -> Change:
         """Add a text with its right label as the user's; what the store says of this very text is replaced.
 
-        Replaced are entries with the same texts or the same key (d,) that are another user's word on it, or whose
-        likeliest label is another.
+        Of the entries with the same texts, or with the same key (d,) and texts that are the `same`, those of users
+        go, and those whose likeliest label is another.
         """
         classes = len(self.labels), len(self.base_labels)
         label_index(label, classes[0])
         soft, keys = np.eye(classes[0])[[label]], np.asarray(key)[None]
         [entry] = new_entries([texts], soft, keys, "user", [label], self.dimension, *classes)
         with self._access.changing():
-            search = self._index.search
-            same = [*search.ids[search.keys @ entry.key >= _SAME].tolist(), *self._table.with_texts(entry.texts)]
+            very = self._table.with_texts(entry.texts)
             old = [
                 one.id
-                for one in self.get(sorted(set(same)))
-                if one.origin == "user" or int(one.soft_label.argmax()) != label
+                for one in self.get(sorted({*self._index.with_key(entry.key), *very}))
+                if (one.id in very or same(one.texts))
+                and (one.origin == "user" or int(one.soft_label.argmax()) != label)
             ]
             return self._table.replace("correct", old, [entry], by, note)
 
@@ -167,7 +172,7 @@ class KnowledgeStore:
         checked = label_index(label, len(self.labels))
         with self._access.changing():
             try:
-                return self._table.update(int(id), row, checked, by, note)
+                return self._table.update(entry_ids([id])[0], row, checked, by, note)
             except KeyError:
                 raise _unknown(id) from None
 
@@ -187,11 +192,10 @@ class KnowledgeStore:
 
         Raises:
             NotThereError: there is no such change.
-            ConflictError: it is undone already, its entries were changed later on, it filled the store or added a
-                label.
+            ConflictError: it is undone already or altered since, it filled the store, or it added a label.
         """
         with self._access.changing():
-            return self._table.undo(int(change), by, note)
+            return self._table.undo(entry_ids([change])[0], by, note)
 
     def changes(self, limit: int | None = None) -> list[Change]:
         """Return the changes, or the last `limit` of them, the latest first."""
@@ -202,8 +206,8 @@ class KnowledgeStore:
         """Return the entries with these ids, in the order given."""
         with self.unchanging():
             entries = []
-            for id in ids:
-                entry = self._table.get(int(id))
+            for id in entry_ids(ids):
+                entry = self._table.get(id)
                 if entry is None:
                     raise _unknown(id)
                 entries.append(entry)
@@ -242,12 +246,9 @@ class KnowledgeStore:
             return self._index.search.search(queries, k, excluded)
 
     def nearest(self, key: ArrayLike, k: int) -> tuple[Neighbours, list[Entry]]:
-        """Return the k entries nearest to one key (d,): the search's result (B = 1) and the entries found.
-
-        Nothing can change the store between the two.
-        """
+        """Return the k entries nearest to one key (d,), or all: the search's result (B = 1) and the entries."""
         with self.unchanging():
-            found = self.search(np.asarray(key)[None], k)
+            found = self.search(np.asarray(key)[None], min(k, max(len(self), 1)))
             return found, self.get(id for id in found.ids[0] if id >= 0)
 
     def search_user(self, keys: ArrayLike, k: int, at_least: float) -> Neighbours:

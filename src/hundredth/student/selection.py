@@ -153,7 +153,7 @@ def choose_retrieval(
     for k, temperature in product(ks, sorted(set(grid.temperature))):
         weights = neighbour_weights(similarities[:, :k], temperature)
         retrieved = neighbour_distribution(weights, soft_labels[:, :k])
-        late = late_shares(similarities[:, :k], soft_labels, taught) if classes > taught else None
+        late = late_shares(similarities, soft_labels, taught) if classes > taught else None
         for weight in sorted(set(grid.weight)):
             mixed = mix(head_probs, retrieved, weight, late)
             served = calibrate(mixed, choose_calibration(mixed, gold))

@@ -18,11 +18,14 @@ from transformers import PreTrainedTokenizerFast
 from hundredth.precision import fast_dtype
 from hundredth.ranking.losses import listnet
 from hundredth.schedule import rate_factor
+from hundredth.seeds import Seed
 from hundredth.student.model import Pooling, StudentEncoder, tokenize
 
 Floats = NDArray[np.float32]
 
 _TEXTS_A_FORWARD = 16
+# Best for BERT-tiny; the power takes it to what is best for MiniLM (384 wide) and usual for BERT-base (768).
+_RATE, _RATE_WIDTH = 6e-4, 128
 
 
 class StudentConfig(BaseModel):
@@ -37,7 +40,11 @@ class StudentConfig(BaseModel):
     min_steps: int = Field(600, ge=1, description="at least this many steps, however few texts there are")
     batch_size: int = Field(32, ge=4, description="texts a step")
     gold_share: float = Field(0.25, gt=0, le=1, description="share of a batch that has gold labels")
-    learning_rate: float = Field(6e-4, gt=0, description="peak learning rate of AdamW")
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="peak learning rate of AdamW; by default 6e-4, of students wider than 128 x (128 / width)^1.5",
+    )
     warmup: float = Field(0.1, ge=0, le=1, description="share of the steps in which the learning rate rises")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay")
     distillation: float = Field(1.0, ge=0, description="weight a of the soft labels' loss")
@@ -46,7 +53,7 @@ class StudentConfig(BaseModel):
     ranking_temperature: float = Field(0.05, gt=0, description="tau2, of the student's similarities")
     teacher_temperature: float = Field(0.025, gt=0, description="tau3, of the LLM's similarities")
     retrieval_temperature: float = Field(0.1, gt=0, description="t, of the neighbours' weights in training")
-    seed: int = Field(0, description="initial classifier, order of the texts, dropout")
+    seed: Seed = Field(0, description="initial classifier, order of the texts, dropout")
 
 
 @dataclass(frozen=True)
@@ -78,16 +85,15 @@ def train_student(
     batches = TrainingBatches(data.labels, config)
     teacher = None if data.embeddings is None else torch.from_numpy(centred(data.embeddings))
     soft = None if data.soft_labels is None else torch.from_numpy(data.soft_labels)
-    gold = torch.from_numpy(data.labels)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
+    gold, same = torch.from_numpy(data.labels), torch.tensor(_first_rows(data.texts))
+    rate = config.learning_rate or _RATE * min(1.0, _RATE_WIDTH / model.dimension) ** 1.5
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=config.weight_decay, fused=True)
     history: list[dict[str, float]] = []
     recent: list[dict[str, float]] = []
     model.train()
     for step, rows in enumerate(batches):
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * rate_factor(step, batches.steps, config.warmup)
+            group["lr"] = rate * rate_factor(step, batches.steps, config.warmup)
         embedding_Bd, logits_BC = encode(model, tokenizer, [data.texts[i] for i in rows], config.max_length)
         terms = loss_terms(
             embedding_Bd,
@@ -96,6 +102,7 @@ def train_student(
             None if soft is None else soft[rows],
             None if teacher is None else teacher[rows],
             config,
+            same[rows],
         )
         loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad()
@@ -140,10 +147,12 @@ def loss_terms(
     soft_BC: Tensor | None,
     teacher_BE: Tensor | None,
     config: StudentConfig,
+    same_B: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Return the weighted terms of METHODS 2.5 by name: gold, distillation, ranking, retrieval.
 
-    Their sum is the loss. `gold_B` is -1 where a text has no gold label; embeddings are of length 1.
+    Their sum is the loss. `gold_B` is -1 where a text has no gold label; embeddings are of length 1. Texts with one
+    number in `same_B` are the same text, which is no neighbour of itself; by default all differ.
     """
     terms: dict[str, Tensor] = {}
     labelled_B = gold_B >= 0
@@ -155,29 +164,40 @@ def loss_terms(
     if len(gold_B) < 2:
         return terms
     similarity_BB = embedding_Bd @ embedding_Bd.T
+    number_B = torch.arange(len(gold_B)) if same_B is None else same_B
+    itself_BB = number_B[:, None] == number_B[None]
     if teacher_BE is not None and config.ranking:
+        temperatures = config.ranking_temperature, config.teacher_temperature
         terms["ranking"] = config.ranking * listnet(
-            similarity_BB, teacher_BE @ teacher_BE.T, config.ranking_temperature, config.teacher_temperature
+            similarity_BB, teacher_BE @ teacher_BE.T, *temperatures, mask=itself_BB
         )
     if config.retrieval:
         target_BC = _retrieval_targets(gold_B, soft_BC, logits_BC.shape[1])
         if target_BC is not None:
             terms["retrieval"] = config.retrieval * retrieval_loss(
-                similarity_BB, target_BC, config.retrieval_temperature
+                similarity_BB, target_BC, config.retrieval_temperature, itself_BB
             )
     return terms
 
 
-def retrieval_loss(similarity_BB: Tensor, target_BC: Tensor, temperature: float) -> Tensor:
+def retrieval_loss(
+    similarity_BB: Tensor, target_BC: Tensor, temperature: float, itself_BB: Tensor | None = None
+) -> Tensor:
     """Return the cross-entropy of what the other texts of the batch predict (METHODS 2.5, 2.6).
 
-    p_ret of text i is the mean of the others' targets weighted by softmax_j(similarity_ij / temperature),
-    j != i; the loss is mean_i -sum_c target_ic log p_ret_ic.
+    p_ret of text i is the mean of the others' targets weighted by softmax_j(similarity_ij / temperature), where j
+    is no copy of i; the loss is mean_i -sum_c target_ic log p_ret_ic over the texts that have others. `itself_BB`
+    is true where two texts are the same, by default on the diagonal.
     """
-    itself = torch.eye(len(similarity_BB), dtype=torch.bool, device=similarity_BB.device)
-    weights_BB = (similarity_BB / temperature).masked_fill(itself, -torch.inf).softmax(dim=-1)
+    if itself_BB is None:
+        itself_BB = torch.eye(len(similarity_BB), dtype=torch.bool, device=similarity_BB.device)
+    # The lowest number, not -inf: the gradients of a row without any other text stay finite.
+    lowest = torch.finfo(similarity_BB.dtype).min
+    weights_BB = (similarity_BB / temperature).masked_fill(itself_BB, lowest).softmax(dim=-1)
     retrieved_BC = weights_BB @ target_BC
-    return -(target_BC * torch.log(retrieved_BC.clamp(min=1e-6))).sum(dim=-1).mean()
+    losses_B = -(target_BC * torch.log(retrieved_BC.clamp(min=1e-6))).sum(dim=-1)
+    alone_B = itself_BB.all(dim=-1)
+    return losses_B.masked_fill(alone_B, 0.0).sum() / (~alone_B).sum().clamp(min=1)
 
 
 def centred(embeddings: Floats) -> Floats:
@@ -185,6 +205,12 @@ def centred(embeddings: Floats) -> Floats:
     moved = embeddings.astype(np.float32) - embeddings.astype(np.float32).mean(axis=0)
     out: Floats = moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-8)
     return out
+
+
+def _first_rows(texts: Sequence[tuple[str, ...]]) -> list[int]:
+    """Return for each text the row where it first stands: the same for its copies."""
+    first: dict[tuple[str, ...], int] = {}
+    return [first.setdefault(text, row) for row, text in enumerate(texts)]
 
 
 def _retrieval_targets(gold_B: Tensor, soft_BC: Tensor | None, labels: int) -> Tensor | None:
