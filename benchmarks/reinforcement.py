@@ -80,7 +80,8 @@ def run_cell(run: Run, system: str, chosen: dict[str, Any], folder: Path) -> Non
     config, words, llm = RLConfig(**chosen["rl"]), run.data.task.verbalisation, run.llm
     prompt = SoftPrompt.load(run.root / "prompt" / "prompt.safetensors").to(llm.device)
     tuned = PromptedLLM(llm, words, prompt)
-    longest = longest_text(tuned, run.data)
+    most = run.config.prompt.max_tokens
+    longest = longest_text(tuned, run.data, most)
     annotator = load_annotator(llm, words, run.root / "annotator")
     quality = Quality(annotator, logarithm=config.log_quality)
     rewards = [
@@ -113,7 +114,7 @@ def run_cell(run: Run, system: str, chosen: dict[str, Any], folder: Path) -> Non
     measured = measure(tuned, prompt, judged, config, longest, chosen["measured"])
     quality.close()
     sampling = run.config.sampling.model_copy(update={"texts": chosen["written"]})
-    make_samples(llm, run.data, prompt, sampling, folder, run.reporter)
+    make_samples(llm, run.data, prompt, sampling, most, folder, run.reporter)
     prompt.save(folder / "prompt.safetensors")
     write_json(folder / CELL, {"settings": chosen, "measured": measured, "learned": learned})
 

@@ -108,7 +108,7 @@ def make_pool(run: Run, size: int, folder: Path) -> Pool:
         prompt = SoftPrompt.load(run.root / "prompt" / "prompt.safetensors").to(llm.device)
         # A seed of its own: the run's samples are not among them.
         sampling = run.config.sampling.model_copy(update={"texts": size, "seed": 1_000 + run.config.sampling.seed})
-        make_samples(llm, data, prompt, sampling, folder, run.reporter)
+        make_samples(llm, data, prompt, sampling, run.config.prompt.max_tokens, folder, run.reporter)
         annotator = load_annotator(llm, data.task.verbalisation, run.root / "annotator")
         with run.reporter.bar("annotating") as progress:
             found = annotator.annotate(

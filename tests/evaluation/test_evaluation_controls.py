@@ -12,8 +12,11 @@ from hundredth.evaluation.controls import SYSTEMS, choose_systems, evaluate
 from hundredth.evaluation.measure import scores
 from hundredth.extraction.llm import load_llm
 from hundredth.extraction.soft_prompt import SoftPrompt
+from hundredth.files import write_json
 from hundredth.pipeline.config import make_config, save_config
 from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.stages import read_record
+from hundredth.pipeline.transfer import Run
 from hundredth.runtime import load
 from hundredth.tasks import accuracy, labels_of, macro_f1, matthews
 from hundredth.tasks.schema import Example, Task
@@ -188,7 +191,11 @@ def test_no_ppo_writes_from_the_prompt_before_it_was_reinforced(copy_of_run, uns
     (copy_of_run / "run.yaml").write_text(save_config(config))
     tuned = SoftPrompt.from_words(load_llm(config.llm.name, config.llm.dtype), VERBALISATION, 4, 2)
     tuned.save(copy_of_run / "prompt" / "prompt.safetensors")
-    shutil.copytree(copy_of_run / "samples", copy_of_run / "reinforcement")  # a whole stage, as far as can be told
+    shutil.copytree(copy_of_run / "samples", copy_of_run / "reinforcement")
+    for name in ("reinforcement", "samples"):  # whole stages, as far as can be told
+        needs = Run(copy_of_run, config, QUIET).needs(name)
+        inputs = {one: read_record(copy_of_run / one)["outputs"] for one in needs}
+        write_json(copy_of_run / name / "stage.json", {**read_record(copy_of_run / name), "inputs": inputs})
     make_samples, prompts = cells.make_samples, []
 
     def written(llm, data, prompt, *rest):

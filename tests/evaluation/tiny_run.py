@@ -17,7 +17,7 @@ from hundredth.pipeline.knowledge import Knowledge, write_jsonl
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.stages import Stage, run_stages
 from hundredth.pipeline.teach import full_recipe, make_model, make_student
-from hundredth.pipeline.transfer import CONFIG, provenance
+from hundredth.pipeline.transfer import CONFIG, Run, provenance
 from hundredth.tasks.schema import Example, Task, TaskData
 from hundredth.tasks.verbalisation import Verbalisation
 
@@ -159,6 +159,7 @@ def make_run(root: Path, models_folder: Path) -> Path:
         "student": student,
         "model": model,
     }
-    run_stages(root, [Stage(name, (), asdict(TASK), make) for name, make in makers.items()])
+    needs = Run(root, config, reporter).needs
+    run_stages(root, [Stage(name, needs(name), asdict(TASK), make) for name, make in makers.items()])
     write_text(root / CONFIG, save_config(config))
     return root

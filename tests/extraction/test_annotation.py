@@ -14,21 +14,33 @@ from hundredth.extraction.ensemble import (
     save_annotator,
     train_annotator,
 )
-from hundredth.extraction.llm import LLM
+from hundredth.extraction.llm import LLM, cut_longest
 from hundredth.tasks.schema import Example
 
 CONFIG = AnnotatorConfig(method="lora", members=2, epochs=12, batch_size=4, learning_rate=2e-2, rank=2)
 MANY = [Example((f"{number} {example.texts[0]}",), example.label) for number in range(3) for example in EXAMPLES]
 
+# What the folds of 10, 7 and 2 texts of three labels have always been: finished runs hold annotations by them.
+FOLDS = [1, 0, 2, 1, 0, 2, 1, 0, 2, 0, 0, 1, 2, 1, 2, 0, 1, 0, 2]
+
 
 def test_every_label_is_spread_over_the_folds() -> None:
     labels = [0] * 10 + [1] * 7 + [2] * 2
-    folds = assign_folds(labels, 3, seed=0)
+    folds = assign_folds([Example((f"text {i}",), label) for i, label in enumerate(labels)], 3, seed=0)
+    assert folds == FOLDS
     for label in range(3):
         counts = [
             sum(1 for one, fold in zip(labels, folds, strict=True) if (one, fold) == (label, f)) for f in range(3)
         ]
         assert max(counts) - min(counts) <= 1
+
+
+def test_copies_of_a_text_share_its_fold_and_leave_the_others_theirs() -> None:
+    """Silent otherwise: a text's "unseen" soft label comes from a model that was trained on its copy."""
+    labels = [0] * 10 + [1] * 7 + [2] * 2
+    once = [Example((f"text {i}", "b"), label) for i, label in enumerate(labels)]
+    copies = [Example((f" TEXT  {i}", "b"), 2 - label) for i, label in enumerate(labels)]
+    assert assign_folds([*once, *copies, *once], 3, seed=0) == FOLDS * 3
 
 
 @pytest.mark.parametrize("method", ["lora", "prompt"])
@@ -100,6 +112,13 @@ def test_the_longest_field_is_cut_first_and_the_question_keeps_its_end(llm: LLM)
     ids = annotator._question(("broken glass " * 5000,))
     assert len(ids) <= 40 + len(llm.encode("\nLabel:"))
     assert llm.decode(ids).endswith("\nLabel:")
+
+
+def test_more_fields_than_tokens_keep_a_token_each() -> None:
+    """It went round for ever."""
+    fields = [[1, 2], [3], [4, 5, 6]]
+    cut_longest(fields, 2)
+    assert fields == [[1], [3], [4]]
 
 
 def test_the_temperature_undoes_overconfidence() -> None:

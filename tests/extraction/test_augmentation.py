@@ -41,6 +41,26 @@ def test_chinese_and_japanese_are_cut_between_characters() -> None:
     assert all(" " not in one for (one,) in made)
 
 
+def test_words_of_every_script_that_has_spaces_are_joined_with_one() -> None:
+    """Silent otherwise: two words that are run together are none."""
+    texts = [
+        ("Мою карту съел банкомат",),
+        ("Где мой возврат денег",),
+        ("I lost my café",),
+        ("카드를 잃어버렸어요",),
+    ]
+    known = {word for (text,) in texts for word in text.split()}
+    made = crossover(texts, 40, 0)
+    assert len(made) > 20
+    assert {word for (text,) in made for word in text.split()} <= known
+
+
+def test_nothing_is_put_behind_chinese_and_japanese_punctuation() -> None:
+    made = crossover([("卡被吞了。",), ("转账失败！",), ("どこですか？",)], 20, 0)
+    assert made
+    assert all(" " not in one for (one,) in made)
+
+
 def test_too_few_texts_give_fewer_recombinations() -> None:
     assert crossover([("alone",)], 10, 0) == []
     assert crossover([], 10, 0) == []

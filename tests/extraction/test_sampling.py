@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from tiny_llms import EXAMPLES, WORDS
 
 from hundredth.extraction.llm import LLM
-from hundredth.extraction.sampling import Sample, Sampler, SamplingConfig, automatic_batch_size, draw_nucleus
+from hundredth.extraction.sampling import (
+    NotFiniteError,
+    Sample,
+    Sampler,
+    SamplingConfig,
+    automatic_batch_size,
+    draw_nucleus,
+)
 from hundredth.extraction.soft_prompt import PromptedLLM, SoftPrompt
 
 
@@ -87,6 +94,26 @@ def test_greedy_sampling_equals_the_llms_own_greedy_generation(any_llm: LLM) -> 
             pad_token_id=any_llm.end_id,
         )[0].tolist()
         assert list(one.ids) == theirs[: len(one.ids)]
+
+
+def test_scores_that_are_no_numbers_are_said(any_llm: LLM) -> None:
+    source = prompted(any_llm)
+    assert source.prompt is not None
+    with torch.no_grad():
+        source.prompt.shared_PD[0, 0] = torch.nan
+    for options in ({}, {"temperature": 0.7}, {"top_k": 5, "top_p": 0.9}):
+        with pytest.raises(NotFiniteError, match="not finite"):
+            sample(source, 2, **options)
+
+
+def test_a_texts_random_numbers_are_made_when_its_turn_comes(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20,000 texts of 512 tokens would take half a gigabyte before the first is written."""
+    made: list[int] = []
+    row = Sampler._row
+    monkeypatch.setattr(Sampler, "_row", lambda self, item, label: made.append(item) or row(self, item, label))
+    sampler = Sampler(prompted(llm), SamplingConfig(batch_size=4), max_tokens=12)
+    next(iter(sampler([(i, i % 2) for i in range(1000)])))
+    assert 4 <= len(made) < 20
 
 
 def nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:

@@ -11,6 +11,7 @@ from hundredth.extraction import batching
 from hundredth.extraction.llm import LLM
 from hundredth.extraction.soft_prompt import PromptedLLM, SoftPrompt
 from hundredth.extraction.tuning import PromptConfig, mean_loss, tune_prompt
+from hundredth.tasks.verbalisation import Verbalisation
 
 CONFIG = PromptConfig(length=4, label_length=2, learning_rate=3e-2, epochs=8, batch_size=3)
 
@@ -39,6 +40,40 @@ def test_the_loss_equals_that_of_the_whole_sequence_at_once(any_llm: LLM) -> Non
         expected = logits.log_softmax(dim=-1)[torch.arange(len(ids)), ids]
         torch.testing.assert_close(fast[row, : len(ids)], expected, atol=2e-4, rtol=1e-4)
         assert (fast[row, len(ids) :] == 0).all()
+
+
+PAIR = Verbalisation("Write a claim about a note.", ("true", "false"), ("Note", "Claim"))
+
+
+@pytest.mark.parametrize(
+    "texts", [("the glass inside is broken " * 40, "it is broken"), ("it is late", "nobody rang the bell " * 40)]
+)
+def test_of_a_pair_that_is_too_long_the_longest_field_is_cut(any_llm: LLM, texts: tuple[str, str]) -> None:
+    """Silent otherwise: the LLM learns to end after the first field, and no sample can be used."""
+    source = PromptedLLM(any_llm, PAIR, None)
+    ids = source.target_ids(texts, 60)
+    found = PAIR.parse(any_llm.decode(ids))
+    assert (len(ids), ids[-1]) == (60, any_llm.end_id)
+    assert found is not None
+    short, long = sorted((0, 1), key=lambda field: len(texts[field]))
+    assert found[short] == texts[short].strip()
+    assert texts[long].startswith(found[long])
+    assert source.count_cut([texts, ("it is late", "it is")], 60) == 1
+
+
+def test_a_single_field_is_cut_at_its_end_and_what_fits_is_left_alone(any_llm: LLM) -> None:
+    source = PromptedLLM(any_llm, WORDS, None)
+    for example in EXAMPLES:
+        ids = [*any_llm.encode(WORDS.target(example.texts)), any_llm.end_id]
+        assert source.target_ids(example.texts, len(ids)) == ids
+        assert source.count_cut([example.texts], len(ids)) == 0
+        assert source.target_ids(example.texts, 9) == [*ids[:8], any_llm.end_id]
+        assert source.count_cut([example.texts], len(ids) - 1) == 1
+
+
+def test_a_limit_below_what_the_fields_need_holds_all_the_same(any_llm: LLM) -> None:
+    ids = PromptedLLM(any_llm, PAIR, None).target_ids(("it is late", "nobody rang"), 4)
+    assert (len(ids), ids[-1]) == (4, any_llm.end_id)
 
 
 def test_tuning_lowers_the_dev_loss_and_leaves_the_llm_as_it_was(llm: LLM) -> None:

@@ -3,14 +3,20 @@
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MptConfig,
+    MptForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -35,18 +41,22 @@ EXAMPLES = [Example((text,), 1 if "broken" in text or "ruined" in text else 0) f
 _SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
+def tiny_tokenizer(first: str | None = None) -> PreTrainedTokenizerFast:
+    """Byte-level; `first` is a token that it begins every text with, as Llama's and Gemma's do."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=["<end>"], initial_alphabet=alphabet)
+    special = ["<end>"] if first is None else ["<end>", first]
+    trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=special, initial_alphabet=alphabet)
     backend.train_from_iterator(TEXTS, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<end>", pad_token="<end>")
+    if first is not None:
+        backend.post_processor = processors.TemplateProcessing(single=f"{first} $A", special_tokens=[(first, 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=first, eos_token="<end>", pad_token="<end>")
 
 
-def build_llm(family: str) -> LLM:
-    tokenizer = tiny_tokenizer()
+def build_llm(family: str, first: str | None = None) -> LLM:
+    tokenizer = tiny_tokenizer(first)
     size = len(tokenizer)
     torch.manual_seed(0)
     shared: dict[str, Any] = {**_SHAPE, "vocab_size": size, "max_position_embeddings": 512}
@@ -58,6 +68,14 @@ def build_llm(family: str) -> LLM:
         config = Gemma3TextConfig(**shared, num_key_value_heads=1, head_dim=8, sliding_window=64)
         config.final_logit_softcapping = 5.0
         model = Gemma3ForCausalLM(config)
+    elif family == "granite":
+        model = GraniteForCausalLM(GraniteConfig(**shared, num_key_value_heads=2, logits_scaling=8.0))
+    elif family == "cohere":
+        model = CohereForCausalLM(CohereConfig(**shared, num_key_value_heads=2, logit_scale=0.5))
+    elif family == "mpt":
+        # Its setting of the same name as Cohere's changes nothing in transformers.
+        config = MptConfig(vocab_size=size, d_model=32, n_heads=4, n_layers=2, max_seq_len=512, logit_scale=0.1)
+        model = MptForCausalLM(config)
     else:
         model = GPT2LMHeadModel(GPT2Config(vocab_size=size, n_embd=32, n_layer=2, n_head=4, n_positions=512))
     with torch.no_grad():

@@ -120,7 +120,7 @@ def content(folder: Path) -> list[tuple[str, str, str]]:
 
 
 def everything(folder: Path) -> Any:
-    """All of a store but the moments at which it was filled."""
+    """All of a store but the moments at which it was filled, and what its state was called then."""
     connection = sqlite3.connect(folder / "store.db")
     rows = [
         connection.execute(query).fetchall()
@@ -129,7 +129,7 @@ def everything(folder: Path) -> Any:
             "SELECT id, created FROM entries WHERE origin = 'user' ORDER BY id",
             "SELECT id, kind, CASE id WHEN 1 THEN '' ELSE at END, by, note, added, undoes FROM changes ORDER BY id",
             "SELECT change, id, texts, hex(soft_label), label, origin, hex(key) FROM replaced ORDER BY change, id",
-            "SELECT name, value FROM meta ORDER BY name",
+            "SELECT name, value FROM meta WHERE name != 'state' ORDER BY name",
         )
     ]
     connection.close()

@@ -87,7 +87,7 @@ def contents(root: Path) -> dict[str, object]:
         if path.name == "adapter_config.json":
             config = json.loads(path.read_text())  # a list in it comes from a set, in any order
             found[str(path.relative_to(root))] = {**config, "target_modules": sorted(config["target_modules"])}
-        elif path.name not in ("stage.json", "store.db"):
+        elif path.name not in ("stage.json", "store.db", "index.faiss"):
             found[str(path.relative_to(root))] = path.read_bytes()
     return found
 

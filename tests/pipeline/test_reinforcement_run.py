@@ -1,7 +1,10 @@
 """Reinforcement learning as a stage of a run: where it stands, what it redoes, and what it costs when left out."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,9 @@ from safetensors.numpy import load_file
 from hundredth.cli import app
 from hundredth.errors import UserError
 from hundredth.evaluation.controls import evaluate
-from hundredth.pipeline.config import RunConfig, make_config
+from hundredth.extraction.reinforcement import Reinforced
+from hundredth.pipeline import reinforce
+from hundredth.pipeline.config import RunConfig, make_config, save_config
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.reinforce import make_reinforcement
 from hundredth.pipeline.stages import read_record
@@ -136,7 +141,7 @@ def test_a_collapse_is_said_and_the_run_goes_on_with_the_last_good_prompt(
     run = Run(undisturbed_run, config_of(undisturbed_run, *overrides), Reporter())
     (tmp_path / "made").mkdir()
     folders = undisturbed_run / "prompt", undisturbed_run / "annotator", tmp_path / "checkpoint", tmp_path / "made"
-    metrics = make_reinforcement(run.llm, run.data, run.config.rl, [], *folders, run.reporter)
+    metrics = make_reinforcement(run.llm, run.data, run.config.rl, [], 64, *folders, run.reporter)
     said = capsys.readouterr().err
     assert "ended early: the policy has run away from the tuned prompt" in said
     assert "going on with the prompt of rollout 0" in said
@@ -144,6 +149,49 @@ def test_a_collapse_is_said_and_the_run_goes_on_with_the_last_good_prompt(
     assert (metrics["good_step"], metrics["rollouts"], metrics["after"]) == (0, 2, metrics["before"])
     tuned, kept = (load_file(folder / "prompt.safetensors") for folder in (folders[0], folders[3]))
     assert all(np.array_equal(tuned[name], kept[name]) for name in tuned)
+
+
+def test_numbers_that_are_none_are_written_as_such(
+    undisturbed_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A divergence that is not finite is how a collapse shows: the history with it was not written at all."""
+    learn = reinforce.reinforce
+
+    def broken(*arguments: Any) -> Reinforced:
+        found = learn(*arguments)
+        found.history.append({**found.history[-1], "kl": math.nan, "kl_signed": -math.inf})
+        return replace(found, collapse="kl is nan")
+
+    monkeypatch.setattr(reinforce, "reinforce", broken)
+    overrides = ("rl.algorithm=ppo", "rl.steps=1", "rl.quality=0")
+    run = Run(undisturbed_run, config_of(undisturbed_run, *overrides), Reporter(quiet=True))
+    (tmp_path / "made").mkdir()
+    folders = undisturbed_run / "prompt", undisturbed_run / "annotator", tmp_path / "checkpoint", tmp_path / "made"
+    metrics = make_reinforcement(run.llm, run.data, run.config.rl, [], 64, *folders, run.reporter)
+    history = json.loads((tmp_path / "made" / "history.json").read_text())
+    assert (history[-1]["kl"], history[-1]["kl_signed"]) == (None, None)
+    assert history[0]["kl"] == 0
+    assert metrics["collapse"] == "kl is nan"
+
+
+def test_a_file_that_names_rewards_is_read_without_reinforcement_learning_too(
+    finished_run: Path, own_reward: str
+) -> None:
+    transfer(config_of(finished_run, "rl.algorithm=ppo", f"rl.rewards=['{own_reward}:short']"), finished_run)
+    config = make_config({"rl": {"algorithm": "none"}}, finished_run / "run.yaml")
+    assert config.rl.rewards == (f"{own_reward}:short",)
+    transfer(config, finished_run)
+    assert Run.open(finished_run, Reporter(quiet=True)).stages == STAGES
+
+
+def test_a_run_whose_samples_are_of_the_prompt_before_is_not_finished(finished_run: Path) -> None:
+    """Silent otherwise: killed after the reinforcement, it has every stage, and samples of another prompt."""
+    config = config_of(finished_run, "rl.algorithm=ppo")
+    transfer(config, finished_run)
+    transfer(config_of(finished_run, "rl.algorithm=none"), finished_run)
+    (finished_run / "run.yaml").write_text(save_config(config))
+    with pytest.raises(UserError, match="has not finished: samples is still to do"):
+        Run.open(finished_run, Reporter(quiet=True))
 
 
 @pytest.mark.parametrize(

@@ -88,12 +88,43 @@ def test_an_empty_section_of_the_file_is_filled(yaml_file: Path) -> None:
         (("student",), "write PATH=VALUE, for example --set student.epochs=20"),
         (("=3",), "write PATH=VALUE"),
         (("student=3",), "student=3: input should be a valid dictionary"),
+        (("annotator.seed=-1",), "annotator.seed=-1: input should be greater than or equal to 0"),
+        (("augmentation.seed=-1",), "augmentation.seed=-1: "),
+        (("rl.seed=2147483648",), "rl.seed=2147483648: input should be less than or equal to 2147483647"),
+        (("prompt.seed=-1", "sampling.seed=-1", "student.seed=-1"), "prompt.*; sampling.*; student.seed=-1: "),
+        (("task.seed=99999999999",), "task.seed=99999999999: "),
+        (("task.instruction=''",), "task.instruction='': value error, write what the LLM is asked"),
+        (("task.instruction=' '",), "task.instruction=' ': "),
+        (("task.label_words={yes: it follows}",), "to YAML yes, no, on, off, true and false are no words: put it"),
+        (("task.label_words={a: no}",), "to YAML yes, no"),
+        (("task.label_words={a: [b]}",), r"task.label_words.a=\['b'\]: input should be a valid string"),
+        (("student..epochs=3",), "there is no setting student."),
     ],
 )
 def test_a_mistake_in_an_override_is_said_in_one_line(overrides: tuple[str, ...], said: str) -> None:
     with pytest.raises(UserError, match=said) as caught:
         make_config(NAMED, overrides=overrides)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_a_seed_beyond_what_every_stage_takes_is_said_once(seed: int) -> None:
+    with pytest.raises(UserError, match=f"^--seed {seed}: a seed is a whole number from 0 to 2147483647$"):
+        make_config(NAMED, seed=seed)
+    assert make_config(NAMED, seed=2**31 - 1).annotator.seed == 2**31 - 1
+
+
+def test_words_for_labels_may_be_numbers(yaml_file: Path) -> None:
+    yaml_file.write_text("task:\n  label_words: {0: negative, 1: positive, 2: 5}\n  field_names: {7: Text}\n")
+    config = make_config(NAMED, yaml_file, ("task.label_words.1=good",))
+    assert config.task.label_words == {"0": "negative", "1": "good", "2": "5"}
+    assert config.task.field_names == {"7": "Text"}
+
+
+def test_a_label_with_a_dot_stands_between_quotes() -> None:
+    overrides = ('task.label_words."a.b"=one', 'task.label_words."v1.0.2"=two', "task.label_words.it's=three")
+    words = make_config(NAMED, overrides=overrides).task.label_words
+    assert words == {"a.b": "one", "v1.0.2": "two", "it's": "three"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from hundredth import files
 from hundredth.errors import UserError
-from hundredth.pipeline.stages import Stage, read_record, refuse_strangers, run_stages
+from hundredth.pipeline.stages import Stage, first_unfinished, read_record, refuse_strangers, run_stages
 
 
 class Crash(BaseException):
@@ -223,6 +223,19 @@ def test_whole_and_empty_folders_are_no_strangers(chain: Chain) -> None:
     (empty / "a" / "precious.txt").write_text("mine")
     with pytest.raises(UserError, match="a was not made by a run"):
         refuse_strangers(empty, chain.stages())
+
+
+def test_the_first_stage_that_is_not_made_from_the_others_is_found(chain: Chain) -> None:
+    needs = {stage.name: stage.needs for stage in chain.stages()}
+    chain.run()
+    assert first_unfinished(chain.root, needs) is None
+    assert first_unfinished(chain.root, {**needs, "d": ("b", "c")}) == "d"
+    assert first_unfinished(chain.root, {**needs, "d": ()}) == "d"
+    chain.settings["b"] = 2
+    run_stages(chain.root, chain.stages()[:2])
+    assert first_unfinished(chain.root, needs) == "d"
+    (chain.root / "c" / "stage.json").unlink()
+    assert first_unfinished(chain.root, needs) == "c"
 
 
 def test_the_record_says_what_was_done(chain: Chain) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 import hundredth
 from hundredth.errors import UserError
@@ -146,6 +147,48 @@ def test_a_folder_that_is_no_run_is_left_alone(
         transfer(make_config({**small_settings, "task": {"data": tickets}}), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "tickets.csv"]
     assert (tmp_path / "model" / "mine.bin").read_bytes() == b"precious"
+
+
+def test_a_run_half_redone_cannot_be_opened(
+    finished_run: Path, tickets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silent otherwise: stages of two data files are evaluated together, and every number is wrong."""
+    transfer(config_of(finished_run, f"task.data={tickets}"), finished_run)
+    tickets.write_text(tickets.read_text().replace("refund\n", "a_refund\n"))
+    with monkeypatch.context() as patched:
+        patched.setattr("hundredth.pipeline.transfer.make_annotator", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            transfer(config_of(finished_run), finished_run)
+    assert {name for name in STAGES if read_record(finished_run / name) is None} == set()
+    with pytest.raises(UserError, match=r"not finished: annotator is still to do; give the same transfer command"):
+        Run.open(finished_run, Reporter(quiet=True))
+    transfer(config_of(finished_run), finished_run)
+    assert "a_refund" in Run.open(finished_run, Reporter(quiet=True)).data.task.labels
+
+
+def stopped(*arguments: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_second_process_is_refused_and_leaves_the_settings_alone(finished_run: Path) -> None:
+    """Silent otherwise: run.yaml says what no stage was made with."""
+    before = (finished_run / "run.yaml").read_bytes()
+    with FileLock(finished_run / ".lock"), pytest.raises(UserError, match="another process is working in"):
+        transfer(config_of(finished_run, "student.epochs=7"), finished_run)
+    assert (finished_run / "run.yaml").read_bytes() == before
+    with FileLock(finished_run / ".lock", timeout=0):
+        pass
+
+
+def test_longer_texts_for_the_student_reach_the_model(finished_run: Path) -> None:
+    """The tickets are shorter than 48 tokens: the student is the same, and was taken for the model's only input."""
+    lengths, students = [], []
+    for length in (48, 60):
+        transfer(config_of(finished_run, f"student.max_length={length}"), finished_run)
+        lengths.append(json.loads((finished_run / "model" / "hundredth.json").read_text())["encoder"]["max_length"])
+        students.append(read_record(finished_run / "student")["outputs"])  # type: ignore[index]
+    assert lengths == [48, 60]
+    assert students[0] == students[1]
 
 
 def test_an_unfinished_run_cannot_be_opened(finished_run: Path, tmp_path: Path) -> None:

@@ -264,6 +264,7 @@ def test_cells_that_are_no_text_or_label_are_refused_with_their_line(tmp_path: P
         ({"text": "x", "label": 0.5}, "line 5: column 'label' holds '0.5' (float), which is not a label"),
         ({"text": "x", "label": {"a": 1}}, "(dict), which is not a label"),
         ({"text": "\ud800", "label": "a"}, "line 5: column 'text' holds half of a surrogate pair"),
+        ({"text": "x", "label": "a\ud83d"}, "line 5: column 'label' holds half of a surrogate pair"),
     ):
         good = [{"text": f"t{i}", "label": "ab"[i % 2]} for i in range(4)]
         path.write_text("\n".join(map(json.dumps, [*good, row])), encoding="utf-8")

@@ -40,6 +40,23 @@ def test_copies_of_another_list_are_those_of_the_definition(
     assert near_copies(mine, others, threshold).tolist() == [value >= threshold - 1e-9 for value in best]
 
 
+pairs = st.lists(st.tuples(words.map(" ".join), words.map(" ".join)), max_size=12)
+
+
+@given(pairs, pairs, st.sampled_from([0.1, 0.3, 0.5, 0.8, 1.0]))
+@settings(max_examples=150, deadline=None)
+def test_texts_of_two_fields_are_copies_where_both_fields_are_those_of_one_text(
+    mine: list[tuple[str, str]], others: list[tuple[str, str]], threshold: float
+) -> None:
+    def copy(one: tuple[str, str], other: tuple[str, str]) -> bool:
+        return all(jaccard(*sides) >= threshold - 1e-9 for sides in zip(one, other, strict=True))
+
+    expected = [any(copy(one, other) for other in others) for one in mine]
+    assert near_copies(mine, others, threshold).tolist() == expected
+    expected = [any(copy(one, mine[j]) for j in range(i)) for i, one in enumerate(mine)]
+    assert near_copies(mine, threshold=threshold).tolist() == expected
+
+
 def test_case_punctuation_and_spacing_do_not_count() -> None:
     assert normalised("The CARD -- was\tlost!") == "thecardwaslost"
     assert near_copies(["My card was lost.", "my   CARD, was lost!!", "my dog was found"]).tolist() == [

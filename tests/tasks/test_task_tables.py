@@ -124,7 +124,7 @@ def test_another_encoding_is_read_when_the_layout_prescribes_it(tmp_path: Path) 
         ("a.tsv", b"text\tlabel\na\tb\tc\n", "line 2: 3 columns, but the header has 2"),
         ("a.csv", b"text,label\nfine,a\ncaf\xe9,b\n", "not UTF-8: line 3, byte 4 of the line is 0xe9; convert"),
         ("a.tsv", b"\xef\xbb\xbfcaf\xe9\tlabel\n", "not UTF-8: line 1, byte 4 of the line is 0xe9; convert"),
-        ("a.csv", "text,label\na,b\n".encode("utf-16"), "not UTF-8: line 1, byte 1"),
+        ("a.csv", "text,label\na,b\n".encode("utf-16"), "is UTF-16, not UTF-8: convert it first"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', "line 2: not valid JSON"),
         ("a.jsonl", b"[1, 2]\n", "line 1: a JSON list, where an object is needed"),
         ("a.jsonl", b"[" * 100_000, "line 1: JSON nested too deeply"),

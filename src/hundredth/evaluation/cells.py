@@ -60,7 +60,7 @@ def rewritten_stages(run: Run, name: str, prompt: str | None, threads: int) -> t
         soft = None
         if prompt is not None:
             soft = SoftPrompt.load(root / prompt / "prompt.safetensors").to(run.llm.device)
-        return make_samples(run.llm, data, soft, config.sampling, folder, run.reporter)
+        return make_samples(run.llm, data, soft, config.sampling, config.prompt.max_tokens, folder, run.reporter)
 
     def annotate(folder: Path) -> dict[str, Any]:
         parts = root / FOLDER / f"{name}-samples", root / "annotator"

@@ -29,8 +29,9 @@ from hundredth.extraction.batching import (
     scaled,
     shuffled_batches,
 )
-from hundredth.extraction.llm import LLM
+from hundredth.extraction.llm import LLM, cut_longest
 from hundredth.schedule import rate_factor
+from hundredth.seeds import Seed
 from hundredth.tasks.schema import Example, labels_of
 from hundredth.tasks.verbalisation import ANSWER_PREFIX, Verbalisation
 
@@ -58,7 +59,7 @@ class AnnotatorConfig(BaseModel):
     layers: int = Field(0, ge=0, description="how many of the last layers LoRA adapts; 0 for all")
     prompt_length: int = Field(20, ge=1, description="vectors of the soft prompt")
     max_tokens: int = Field(256, ge=8, description="most tokens of a text; the longest field is cut first")
-    seed: int = Field(0, description="folds, order of the texts, initial weights")
+    seed: Seed = Field(0, description="folds, order of the texts, initial weights")
 
 
 @dataclass(frozen=True)
@@ -198,25 +199,25 @@ class Annotator:
     def _question(self, texts: tuple[str, ...]) -> list[int]:
         """Tokenize a text as a question; the longest field is cut first when there are too many tokens."""
         fields = [self.llm.encode(line) for line in self.words.question(texts)]
-        room = self.config.max_tokens
-        while (over := sum(map(len, fields)) - room) > 0:
-            longest = max(fields, key=len)
-            others = sorted(map(len, fields))[:-1]
-            second = others[-1] if others else 0
-            del longest[max(len(longest) - over, min(second, len(longest) - 1), 1) :]
+        cut_longest(fields, self.config.max_tokens)
         return [token for line in fields for token in line] + self.llm.encode(ANSWER_PREFIX)
 
     def _read(self, member: _Member, ids: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-        """Return the hidden state at each question's last token and the mean over its tokens, (B, D) each."""
+        """Return the hidden state at each question's last token and the mean over its tokens, (B, D) each.
+
+        What stands before the question, the LLM's own first token and a soft prompt, is not in the mean.
+        """
         device = self.llm.device
         ids_BT = pad_sequence([torch.tensor(one, device=device) for one in ids], batch_first=True)
         sizes_B = torch.tensor([len(one) for one in ids], device=device)
         mask_BT = (torch.arange(ids_BT.shape[1], device=device) < sizes_B[:, None]).long()
-        inputs_BTD, whole_BT = self.llm.embed(ids_BT), mask_BT
+        inputs_BTD = self.llm.embed(ids_BT)
+        before_PD = self.llm.embed(torch.tensor(self.llm.start_ids, dtype=torch.long, device=device))
         if member.prompt is not None:
-            prompt_BPD = member.prompt.to(inputs_BTD).expand(len(ids), -1, -1)
-            inputs_BTD = torch.cat([prompt_BPD, inputs_BTD], dim=1)
-            whole_BT = torch.cat([mask_BT.new_ones(prompt_BPD.shape[:2]), mask_BT], dim=1)
+            before_PD = torch.cat([before_PD, member.prompt.to(inputs_BTD)])
+        before_BPD = before_PD.expand(len(ids), -1, -1)
+        inputs_BTD = torch.cat([before_BPD, inputs_BTD], dim=1)
+        whole_BT = torch.cat([mask_BT.new_ones(before_BPD.shape[:2]), mask_BT], dim=1)
         hidden_BTD = self.llm.hidden(inputs_BTD, whole_BT)[:, -ids_BT.shape[1] :]
         last_BD = hidden_BTD[torch.arange(len(ids), device=device), sizes_B - 1]
         weights_BT1 = mask_BT[..., None].float()

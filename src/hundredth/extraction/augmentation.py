@@ -10,9 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from hundredth.seeds import Seed
+
 _ATTEMPTS = 3  # for each text wanted: with few short texts, most recombinations have been seen before
 # A character of Chinese or Japanese, which are written without spaces, or else all up to the next space.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\s\u3040-\u30ff\u3400-\u9fff]+\s*")
+# What no space follows: the same, rarer characters, and their punctuation.
+_CHINESE_OR_JAPANESE = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 
 
 class AugmentationConfig(BaseModel):
@@ -26,7 +30,7 @@ class AugmentationConfig(BaseModel):
         description="texts to recombine from the gold and generated ones, and as many again from the gold and "
         "unlabelled ones; 0 for none",
     )
-    seed: int = Field(0, description="which texts are joined, and where")
+    seed: Seed = Field(0, description="which texts are joined, and where")
 
 
 def crossover(texts: Sequence[tuple[str, ...]], count: int, seed: int) -> list[tuple[str, ...]]:
@@ -57,5 +61,6 @@ def _join(first: str, second: str, generator: np.random.Generator) -> str:
     kept = beginning[: int(generator.integers(1, len(beginning) + 1))] if beginning else []
     rest = end[int(generator.integers(len(end))) :] if end else []
     # The last word of a text has no space behind it; Chinese and Japanese have none at all.
-    space = " " if kept and kept[-1][-1].isascii() and not kept[-1][-1].isspace() else ""
+    last = kept[-1][-1] if kept else " "
+    space = "" if last.isspace() or _CHINESE_OR_JAPANESE.match(last) else " "
     return ("".join(kept) + space + "".join(rest)).strip()

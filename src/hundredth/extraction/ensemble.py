@@ -22,6 +22,7 @@ from hundredth.extraction.annotation import (
 from hundredth.extraction.batching import Progress, scaled
 from hundredth.extraction.llm import LLM
 from hundredth.files import read_json, write_json
+from hundredth.tasks.rows import key_of
 from hundredth.tasks.schema import Example, labels_of
 from hundredth.tasks.verbalisation import Verbalisation
 
@@ -49,7 +50,7 @@ def train_annotator(
     progress: Progress | None = None,
 ) -> TrainedAnnotator:
     """Choose the method on a first fold, train the members and the folds' models, fit the temperatures."""
-    fold_of = assign_folds(labels_of(train), config.folds, config.seed)
+    fold_of = assign_folds(train, config.folds, config.seed)
     trials: list[Method] = ["lora", "prompt"] if config.method == "auto" else []
     parts = len(trials) + config.members + config.folds
     choice: dict[str, dict[str, float]] = {}
@@ -69,17 +70,22 @@ def train_annotator(
     return _annotate_labelled(annotator, train, dev, fold_of, choice)
 
 
-def assign_folds(labels: Sequence[int], folds: int, seed: int) -> list[int]:
-    """Give each text a fold, so that every label is spread evenly over the folds."""
+def assign_folds(examples: Sequence[Example], folds: int, seed: int) -> list[int]:
+    """Give each example a fold, so that every label is spread evenly over the folds.
+
+    Copies of a text share the fold of its first: a model that misses the fold has seen none of them.
+    """
     random = np.random.default_rng(seed)
-    fold_of = [0] * len(labels)
-    shift = 0
+    keys = [key_of(example.texts) for example in examples]
+    first = {key: place for place, key in reversed(list(enumerate(keys)))}
+    labels = labels_of(examples)
+    fold_of: dict[int, int] = {}
     for label in sorted(set(labels)):
-        places = [i for i, one in enumerate(labels) if one == label]
+        places = [place for place in sorted(first.values()) if labels[place] == label]
+        shift = len(fold_of)
         for number, place in enumerate(random.permutation(places)):
             fold_of[int(place)] = (number + shift) % folds
-        shift += len(places)
-    return fold_of
+    return [fold_of[first[key]] for key in keys]
 
 
 def fit_temperature(probabilities: Floats, gold: Sequence[int]) -> float:

@@ -24,7 +24,10 @@ class FilterConfig(BaseModel):
         0.0, ge=0, le=1, description="drop a sample whose most likely label has less probability than this"
     )
     max_similarity: float = Field(
-        0.8, gt=0, le=1, description="drop near-copies: texts with this Jaccard similarity of 4-grams or more"
+        0.8,
+        gt=0,
+        le=1,
+        description="drop near-copies: texts with this Jaccard similarity of 4-grams or more, in every field",
     )
 
 
@@ -39,12 +42,13 @@ class Filtered:
 def filter_copies(
     texts: Sequence[tuple[str, ...]], protected: Sequence[tuple[str, ...]], config: FilterConfig
 ) -> Filtered:
-    """Drop near-copies of `protected` (development and training texts) and of earlier texts."""
-    joined = ["\n".join(fields) for fields in texts]
-    guarded = ["\n".join(fields) for fields in protected]
-    of_protected = _copies(joined, guarded, config.max_similarity)
+    """Drop near-copies of `protected` (development and training texts) and of earlier texts.
+
+    A pair is a near-copy when both its fields are: many pairs of a task may share one long field.
+    """
+    of_protected = _copies(texts, protected, config.max_similarity)
     left = np.flatnonzero(~of_protected)
-    of_each_other = _copies([joined[i] for i in left], None, config.max_similarity)
+    of_each_other = _copies([texts[i] for i in left.tolist()], None, config.max_similarity)
     kept = [int(i) for i in left[~of_each_other]]
     counts = {
         "near-copies of training or development texts": int(of_protected.sum()),
@@ -64,7 +68,9 @@ def filter_annotated(probabilities: NDArray[np.float32], intended: Sequence[int]
     return Filtered(kept, counts)
 
 
-def _copies(texts: Sequence[str], against: Sequence[str] | None, threshold: float) -> NDArray[np.bool_]:
+def _copies(
+    texts: Sequence[tuple[str, ...]], against: Sequence[tuple[str, ...]] | None, threshold: float
+) -> NDArray[np.bool_]:
     if not texts or (against is not None and not against):
         return np.zeros(len(texts), dtype=bool)
     return np.asarray(near_copies(texts, against, threshold), dtype=bool)

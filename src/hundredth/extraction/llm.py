@@ -1,7 +1,8 @@
 """Loading a decoder-only LLM, frozen, in the number format that suits the machine."""
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -60,6 +61,17 @@ class LLM:
         """The token that ends a text."""
         end: int = self.tokenizer.eos_token_id
         return end
+
+    @functools.cached_property
+    def start_ids(self) -> list[int]:
+        """What must stand first in all that the LLM reads: the token that its tokenizer begins with, if any.
+
+        Models that were trained with such a token (Llama, Gemma) rest their attention on it: without it they
+        predict far worse.
+        """
+        start = self.tokenizer.bos_token_id
+        ids: list[int] = self.tokenizer("x", verbose=False).input_ids[:1]
+        return ids if ids == [start] else []
 
     @property
     def parameters(self) -> int:
@@ -127,10 +139,29 @@ class LLM:
     def logits(self, hidden: Tensor) -> Tensor:
         """Turn hidden states (..., D) into float32 scores over the vocabulary (..., V)."""
         scores: Tensor = self.model.get_output_embeddings()(hidden).float()
-        softcap = getattr(self.model.config, "final_logit_softcapping", None)
+        config = self.model.config
+        # Other families have settings of the same names that mean something else, or nothing.
+        if config.model_type.startswith("granite"):
+            scores = scores / config.logits_scaling
+        elif config.model_type.startswith("cohere"):
+            scores = scores * config.logit_scale
+        softcap = getattr(config, "final_logit_softcapping", None)
         if softcap is not None:
             scores = softcap * torch.tanh(scores / softcap)
         return scores
+
+
+def cut_longest(fields: Sequence[list[int]], room: int) -> None:
+    """Cut fields of tokens at their ends until they have `room` tokens in all, the longest first.
+
+    Each keeps one token, even where there is no room for it.
+    """
+    while (over := sum(map(len, fields)) - room) > 0:
+        longest = max(fields, key=len)
+        second = sorted(map(len, fields))[-2] if len(fields) > 1 else 0
+        if len(longest) <= 1:
+            break
+        del longest[max(len(longest) - over, min(second, len(longest) - 1), 1) :]
 
 
 def choose_dtype(requested: DType = "auto") -> tuple[torch.dtype, str]:

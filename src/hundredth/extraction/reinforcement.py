@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from hundredth.extraction.rewards import WeightedReward
 from hundredth.extraction.rl_checkpoint import Standing, load_checkpoint, save_checkpoint
 from hundredth.extraction.rl_config import RLConfig
 from hundredth.extraction.rollout import Rollout, draw_rollout
+from hundredth.extraction.sampling import NotFiniteError
 from hundredth.extraction.soft_prompt import PromptedLLM, SoftPrompt
 from hundredth.files import fingerprint, write_text
 
@@ -69,10 +71,18 @@ def reinforce(
     optimizer = new_optimizer(policy, config)
     key = _key(tuned, rewards, config, max_tokens)
     found = load_checkpoint(folder, key, policy, optimizer)
+    if found is None:
+        shutil.rmtree(folder / TABLES, ignore_errors=True)
     standing, good = found or (Standing(kl_weight=config.kl_weight), copy_of(policy.prompt))
     while standing.step <= config.steps and standing.collapse is None:
         step = standing.step
-        rollout = draw_rollout(policy.current, rewards, config, step, max_tokens)
+        try:
+            rollout = draw_rollout(policy.current, rewards, config, step, max_tokens)
+        except NotFiniteError:
+            if step == 0:
+                raise
+            standing.collapse = "the prompt leads the LLM to scores that are not finite: lower rl.learning_rate"
+            break
         if step == 0:
             _refuse_useless(rollout, max_tokens)
             with torch.no_grad():

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field
+
+from hundredth.seeds import Seed
 
 Algorithm = Literal["none", "ppo", "grpo"]
 
@@ -50,11 +52,4 @@ class RLConfig(BaseModel):
     most_kl: float = Field(5.0, gt=1, description="collapse: divergence above so many times `kl_target`")
     patience: int = Field(2, ge=1, description="collapse: rollouts in a row that show it")
     log_every: int = Field(10, ge=1, description="write the texts of every so many rollouts as a table")
-    seed: int = Field(0, description="the texts drawn, and their order")
-
-    @field_validator("rewards")
-    @classmethod
-    def _used(cls, rewards: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if rewards and info.data.get("algorithm") == "none":
-            raise ValueError("nothing learns from them without rl.algorithm (--rl ppo or --rl grpo)")
-        return rewards
+    seed: Seed = Field(0, description="the texts drawn, and their order")

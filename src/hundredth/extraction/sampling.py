@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from hundredth.errors import UserError
 from hundredth.extraction.decoding import DecodingBatch
 from hundredth.extraction.soft_prompt import PromptedLLM
+from hundredth.seeds import Seed
 
 # Random numbers a token: all but one are tried before a row is sorted.
 _TRIES = 6
@@ -33,7 +35,7 @@ class SamplingConfig(BaseModel):
     top_p: float = Field(0.95, gt=0, le=1, description="draw from the smallest set of tokens of this mass")
     top_k: int = Field(0, ge=0, description="draw from at most this many tokens; 0 for no such limit")
     batch_size: int = Field(0, ge=0, description="texts written at a time; 0 picks it from their number")
-    seed: int = Field(0, description="each text has its own random numbers, made from this seed and its index")
+    seed: Seed = Field(0, description="each text has its own random numbers, made from this seed and its index")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,10 @@ class _Row:
     logprobs: list[float] = field(default_factory=list)
 
 
+class NotFiniteError(UserError):
+    """The LLM gives the next token no probabilities: what stands before it leads to no numbers."""
+
+
 class Sampler:
     """Writes one text for each (item, label), in any order of ending.
 
@@ -73,11 +79,15 @@ class Sampler:
 
     @torch.inference_mode()
     def __call__(self, items: Sequence[tuple[int, int]]) -> Iterator[Sample]:
-        """Yield a `Sample` for each (item, label) as soon as it has ended."""
+        """Yield a `Sample` for each (item, label) as soon as it has ended.
+
+        Raises:
+            NotFiniteError: the LLM's scores are not finite.
+        """
         llm, size = self.prompted.llm, self.config.batch_size or automatic_batch_size(len(items))
         start = self.prompted.prefill(range(len(self.prompted.words.label_words)))
-        waiting = [_Row(item, label, self._uniforms(item)) for item, label in reversed(items)]
-        places: list[_Row | None] = [waiting.pop() for _ in range(min(size, len(waiting)))]
+        waiting = list(reversed(items))
+        places: list[_Row | None] = [self._row(*waiting.pop()) for _ in range(min(size, len(waiting)))]
         batch = DecodingBatch(start, [row.label for row in places if row is not None])
         while any(places) or waiting:
             writing = [place for place, row in enumerate(places) if row is not None]
@@ -100,25 +110,25 @@ class Sampler:
             if any(places):
                 batch.step(llm, [llm.end_id if row is None else row.ids[-1] for row in places])
             if move and waiting:
-                fresh = {place: waiting.pop() for place in idle[: len(waiting)]}
+                fresh = {place: self._row(*waiting.pop()) for place in idle[: len(waiting)]}
                 batch.start(fresh, start, [row.label for row in fresh.values()])
                 places = [fresh.get(place, row) for place, row in enumerate(places)]
 
-    def _uniforms(self, item: int) -> NDArray[np.float64]:
+    def _row(self, item: int, label: int) -> _Row:
         bits = np.random.Philox(key=[self.config.seed % 2**64, item])
-        return np.random.Generator(bits).random((self.max_tokens, _TRIES))
+        return _Row(item, label, np.random.Generator(bits).random((self.max_tokens, _TRIES)))
 
     def _draw(self, scores_BV: Tensor, rows: Sequence[_Row]) -> tuple[list[int], list[float]]:
         config = self.config
         uniforms = np.stack([row.uniforms[len(row.ids)] for row in rows])
         uniform_BR = torch.from_numpy(uniforms).to(scores_BV.device)
         if config.temperature == 1 and not config.top_k:
-            mass_BV = scores_BV.softmax(dim=-1)
+            mass_BV = _probabilities(scores_BV)
             token_B = draw_nucleus(mass_BV, uniform_BR, config.top_p)
             return token_B.tolist(), mass_BV.gather(1, token_B[:, None])[:, 0].log().tolist()
         limit = min(config.top_k or scores_BV.shape[1], scores_BV.shape[1])
         best_BK, ids_BK = (scores_BV / config.temperature).topk(limit, dim=-1)
-        place_B = draw_nucleus(best_BK.softmax(dim=-1), uniform_BR, config.top_p)
+        place_B = draw_nucleus(_probabilities(best_BK), uniform_BR, config.top_p)
         token_B = ids_BK.gather(1, place_B[:, None])[:, 0]
         return token_B.tolist(), scores_BV.log_softmax(dim=-1).gather(1, token_B[:, None])[:, 0].tolist()
 
@@ -159,6 +169,15 @@ def draw_nucleus(mass_BV: Tensor, uniform_BR: Tensor, top_p: float) -> Tensor:
     place = _inverse(kept.cumsum(dim=-1), uniform_BR[left, -1])
     token_B[left] = order.gather(1, place[:, None])[:, 0]
     return token_B
+
+
+def _probabilities(scores_BV: Tensor) -> Tensor:
+    mass_BV = scores_BV.softmax(dim=-1)
+    if mass_BV[:, 0].isnan().any():  # one score that is not finite makes all of its row so
+        raise NotFiniteError(
+            "the LLM's scores of a next token are not finite: lower prompt.learning_rate, or set llm.dtype=float32"
+        )
+    return mass_BV
 
 
 def _inverse(cumulative_BV: Tensor, uniform_B: Tensor) -> Tensor:

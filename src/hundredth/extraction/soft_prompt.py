@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
-from hundredth.extraction.llm import LLM
+from hundredth.extraction.llm import LLM, cut_longest
 from hundredth.tasks.verbalisation import Verbalisation
 
 
@@ -62,14 +62,18 @@ class PromptedLLM:
     prompt: SoftPrompt | None
 
     def prefix(self, label: int) -> Tensor:
-        """Return the embeddings (T, D) of everything that stands before a text of this label."""
+        """Return the embeddings (T, D) of everything that stands before a text of this label.
+
+        The LLM's own first token comes before the soft prompt, as it would before an instruction.
+        """
         llm = self.llm
         context_TD = llm.embed(_ids(llm, llm.encode(self.words.context(label))))
         if self.prompt is None:
-            return torch.cat([llm.embed(_ids(llm, llm.encode(self.words.instruction))), context_TD])
+            instruction = [*llm.start_ids, *llm.encode(self.words.instruction)]
+            return torch.cat([llm.embed(_ids(llm, instruction)), context_TD])
         shared_PD = self.prompt.shared_PD.to(context_TD)
         label_LD = self.prompt.per_label_CLD[label].to(context_TD)
-        return torch.cat([shared_PD, context_TD, label_LD])
+        return torch.cat([llm.embed(_ids(llm, llm.start_ids)), shared_PD, context_TD, label_LD])
 
     def prefixes(self) -> tuple[Tensor, Tensor]:
         """Return all labels' prefixes, padded on the left: embeddings (C, T, D) and mask (C, T)."""
@@ -80,8 +84,21 @@ class PromptedLLM:
         return prefix_CTD, (places >= prefix_CTD.shape[1] - sizes[:, None]).long()
 
     def target_ids(self, texts: Sequence[str], limit: int) -> list[int]:
-        """Tokenize a text as it is to be written, at most `limit` tokens with the end-of-text token."""
-        return [*self.llm.encode(self.words.target(texts))[: limit - 1], self.llm.end_id]
+        """Tokenize a text as it is to be written, at most `limit` tokens with the end-of-text token.
+
+        The longest field is cut first when there are too many: what is learnt still has all of them.
+        """
+        ids = self.llm.encode(self.words.target(texts))
+        if len(ids) >= limit:
+            parts = self.words.target_parts(texts)
+            headings, fields = ([self.llm.encode(one) for one in side] for side in zip(*parts, strict=True))
+            cut_longest(fields, limit - 1 - sum(map(len, headings)))
+            ids = [token for pair in zip(headings, fields, strict=True) for one in pair for token in one]
+        return [*ids[: limit - 1], self.llm.end_id]
+
+    def count_cut(self, texts: Sequence[Sequence[str]], limit: int) -> int:
+        """Return how many of the texts have more than `limit` tokens, and are cut to that."""
+        return sum(len(self.llm.encode(self.words.target(one))) >= limit for one in texts)
 
     def prefill(self, labels: Sequence[int]) -> "Prefilled":
         """Compute the prefixes of `labels` (each one once is enough), with a gradient where there is one."""

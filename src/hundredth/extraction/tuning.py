@@ -11,6 +11,7 @@ from hundredth.errors import UserError
 from hundredth.extraction.batching import Progress, parts, shuffled_batches
 from hundredth.extraction.soft_prompt import PromptedLLM, SoftPrompt
 from hundredth.schedule import rate_factor
+from hundredth.seeds import Seed
 from hundredth.tasks.schema import Example, labels_of
 
 # Below this share of the loss without a prompt, a gain is noise: the prompt changes nothing.
@@ -29,8 +30,8 @@ class PromptConfig(BaseModel):
     patience: int = Field(2, ge=1, description="stop after this many passes without a lower dev loss")
     batch_size: int = Field(16, ge=1, description="texts a step")
     warmup: float = Field(0.1, ge=0, le=1, description="share of the steps in which the learning rate rises")
-    max_tokens: int = Field(128, ge=4, description="most tokens of a text; longer ones are cut")
-    seed: int = Field(0, description="order of the texts")
+    max_tokens: int = Field(128, ge=4, description="most tokens of a text; the longest field is cut first")
+    seed: Seed = Field(0, description="order of the texts")
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """The one config of a run: every stage's settings, gathered, validated before anything starts, saved with it."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hundredth import seeds
 from hundredth.errors import UserError
 from hundredth.extraction.annotation import AnnotatorConfig
 from hundredth.extraction.augmentation import AugmentationConfig
@@ -76,6 +78,8 @@ _MISSING = {
     "llm": "no LLM is named: --llm NAME, or llm.name in the file of --config",
     "base": "no encoder is named to start the student from: --student NAME, or base.name in the file of --config",
 }
+# One that stands behind an even number of quotes, and so not between two.
+_DOT = re.compile(r'\.(?=[^"]*(?:"[^"]*"[^"]*)*$)')
 _SEEDED = ("task", "prompt", "rl", "sampling", "annotator", "augmentation", "student")
 
 
@@ -85,21 +89,32 @@ def make_config(
     """Put a run's config together: a YAML `file`, over it the `seed` of all stages, `values`, `overrides`.
 
     `values` is nested like the config and leaves out what is not set; an override reads PATH=VALUE, such as
-    `student.epochs=20`, its value in YAML.
+    `student.epochs=20`, its value in YAML. A name with a dot stands between double quotes.
 
     Raises:
-        UserError: the file or an override cannot be read, or a setting is unknown, missing or out of range.
+        UserError: the file or an override cannot be read, a setting is unknown, missing or out of range, or rewards
+            are asked for (not in the file, which may be of another run) that nothing learns from.
     """
     merged: dict[str, Any] = _read_yaml(file) if file is not None else {}
+    asked: dict[str, Any] = {}
     if seed is not None:
-        _merge(merged, {section: {"seed": seed} for section in _SEEDED})
-    _merge(merged, values)
+        if not 0 <= seed <= seeds.MOST:
+            raise UserError(f"--seed {seed}: a seed is a whole number from 0 to {seeds.MOST}")
+        _merge(asked, {section: {"seed": seed} for section in _SEEDED})
+    _merge(asked, values)
     for override in overrides:
-        _merge(merged, _nested(override))
+        _merge(asked, _nested(override))
+    _merge(merged, asked)
     try:
-        return RunConfig.model_validate(merged)
+        config = RunConfig.model_validate(merged)
     except ValidationError as error:
         raise UserError(_explain(error)) from error
+    if config.rl.algorithm == "none" and isinstance(rl := asked.get("rl"), dict) and rl.get("rewards"):
+        raise UserError(
+            f"config: rl.rewards={rl['rewards']!r}: nothing learns from them without rl.algorithm (--rl ppo or "
+            "--rl grpo)"
+        )
+    return config
 
 
 def save_config(config: RunConfig) -> str:
@@ -143,8 +158,8 @@ def _nested(override: str) -> dict[str, Any]:
         value: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"--set {override!r}: the value cannot be read ({str(error).splitlines()[0]})") from error
-    for key in reversed(path.strip().split(".")):
-        value = {key: value}
+    for part in reversed(_DOT.split(path.strip())):
+        value = {part.removeprefix('"').removesuffix('"'): value}
     assert isinstance(value, dict)
     return value
 
@@ -169,5 +184,5 @@ def _explain(error: ValidationError) -> str:
         elif one["type"] == "extra_forbidden":
             lines.append(f"there is no setting {path}")
         else:
-            lines.append(f"{path}={one['input']!r}: {one['msg'].lower()}")
+            lines.append(f"{path}={one['input']!r}: {one['msg'][0].lower()}{one['msg'][1:]}")
     return "config: " + "; ".join(lines)

@@ -52,6 +52,12 @@ def read_task(folder: Path) -> TaskData:
 def make_prompt(llm: LLM, data: TaskData, config: PromptConfig, folder: Path, reporter: Reporter) -> dict[str, Any]:
     """Tune the soft prompt and write it."""
     base = PromptedLLM(llm, data.task.verbalisation, None)
+    cut = base.count_cut([example.texts for example in data.train], config.max_tokens)
+    if cut:
+        reporter.say(
+            f"  {cut} of {len(data.train)} training texts are cut to {config.max_tokens} tokens for the soft "
+            "prompt (prompt.max_tokens)"
+        )
     with reporter.bar("tuning the soft prompt") as progress:
         result = tune_prompt(base, data.train, data.dev, config, progress)
     result.prompt.save(folder / "prompt.safetensors")
@@ -60,16 +66,26 @@ def make_prompt(llm: LLM, data: TaskData, config: PromptConfig, folder: Path, re
         "dev_loss_start": result.loss_start,
         "dev_loss": result.loss_best,
         "dev_losses": result.losses,
+        "cut": cut,
     }
 
 
 def make_samples(
-    llm: LLM, data: TaskData, prompt: SoftPrompt | None, config: SamplingConfig, folder: Path, reporter: Reporter
+    llm: LLM,
+    data: TaskData,
+    prompt: SoftPrompt | None,
+    config: SamplingConfig,
+    max_tokens: int,
+    folder: Path,
+    reporter: Reporter,
 ) -> dict[str, Any]:
-    """Let the LLM write texts of every label; write them with the length and log-probability of each."""
+    """Let the LLM write texts of every label; write them with the length and log-probability of each.
+
+    `max_tokens` is what the prompt's training texts were cut to.
+    """
     words = data.task.verbalisation
     prompted = PromptedLLM(llm, words, prompt)
-    longest = longest_text(prompted, data)
+    longest = longest_text(prompted, data, max_tokens)
     labels = len(data.task.labels)
     items = [(number, number % labels) for number in range(-(-config.texts // labels) * labels)]
     rows: list[dict[str, Any]] = []
@@ -85,9 +101,15 @@ def make_samples(
             mean = statistics.fmean(sample.logprobs)
             rows.append({"item": sample.item, "label": sample.label, "texts": texts, "logprob": round(mean, 4)})
     if items and not rows:
+        cut = prompted.count_cut([example.texts for example in data.train], max_tokens)
+        advice = "sampling.temperature=0.7, or more labelled texts"
+        if 2 * cut > len(data.train):
+            advice = (
+                f"a higher prompt.max_tokens ({max_tokens}), which cuts {cut} of {len(data.train)} training texts"
+            )
         raise UserError(
             f"none of {len(items)} sampled texts could be used: every one was unfinished after {longest} tokens or "
-            "lacked a field; try sampling.temperature=0.7, or more labelled texts"
+            f"lacked a field; try {advice}"
         )
     rows.sort(key=lambda row: row["item"])
     write_jsonl(folder / "samples.jsonl", rows)
@@ -100,9 +122,12 @@ def make_samples(
     }
 
 
-def longest_text(prompted: PromptedLLM, data: TaskData) -> int:
-    """Return the tokens of the longest training text, its end included: none that is written is longer."""
-    return max(len(prompted.target_ids(example.texts, 512)) for example in data.train)
+def longest_text(prompted: PromptedLLM, data: TaskData, max_tokens: int) -> int:
+    """Return the tokens of the longest training text, its end included: none that is written is longer.
+
+    Texts of more than `max_tokens` count as they were learnt, cut to that.
+    """
+    return max(len(prompted.target_ids(example.texts, max_tokens)) for example in data.train)
 
 
 def make_annotator(

@@ -1,5 +1,6 @@
 """The stage between tuning the soft prompt and sampling: reinforcement learning, where it is asked for."""
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def make_reinforcement(
     data: TaskData,
     config: RLConfig,
     own: list[WeightedReward],
+    max_tokens: int,
     prompt_folder: Path,
     annotator_folder: Path,
     checkpoint: Path,
@@ -41,7 +43,8 @@ def make_reinforcement(
 ) -> dict[str, Any]:
     """Train the tuned prompt by rewards; write it, the numbers of every rollout, and tables of their texts.
 
-    A learning that collapses is no error: the last good prompt is written, and what to change is said.
+    `max_tokens` is what the prompt's training texts were cut to. A learning that collapses is no error: the last
+    good prompt is written, and what to change is said. A number that is not finite is written as null.
     """
     words = data.task.verbalisation
     tuned = PromptedLLM(llm, words, SoftPrompt.load(prompt_folder / "prompt.safetensors").to(llm.device))
@@ -57,12 +60,12 @@ def make_reinforcement(
         rewards.insert(0, WeightedReward("quality", config.quality, quality, stamp))
     try:
         with reporter.bar("reinforcement learning") as progress:
-            found = reinforce(tuned, rewards, config, longest_text(tuned, data), checkpoint, progress)
+            found = reinforce(tuned, rewards, config, longest_text(tuned, data, max_tokens), checkpoint, progress)
     finally:
         if quality is not None:
             quality.close()
     found.prompt.save(folder / "prompt.safetensors")
-    write_json(folder / "history.json", found.history)
+    write_json(folder / "history.json", [_finite(one) for one in found.history])
     shutil.copytree(checkpoint / TABLES, folder / TABLES)
     if found.collapse is not None:
         reporter.say(f"  reinforcement learning ended early: {found.collapse}")
@@ -78,3 +81,7 @@ def make_reinforcement(
         "before": {name: before[name] for name in shown},
         "after": {name: after[name] for name in shown if name in after},
     }
+
+
+def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}

@@ -8,7 +8,8 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,17 +51,37 @@ class Outcome:
 def run_stages(
     root: Path, stages: Sequence[Stage], announce: Callable[[Stage, bool], None] = lambda stage, fresh: None
 ) -> dict[str, Outcome]:
-    """Bring each stage up to date, in order; `announce` is told of each, and whether it is whole already."""
+    """Bring each stage up to date while no other process works in `root`, as `bring_up_to_date` does."""
+    with locked(root):
+        return bring_up_to_date(root, stages, announce)
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Make the folder, and keep other processes from working in it inside the block.
+
+    Raises:
+        UserError: another one is at work there.
+    """
     root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(root / ".lock", timeout=0)
     try:
-        with lock:
-            return _run_locked(root, stages, announce)
+        lock.acquire()
     except Timeout:
         raise UserError(f"another process is working in {root}: wait until it has ended") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _run_locked(root: Path, stages: Sequence[Stage], announce: Callable[[Stage, bool], None]) -> dict[str, Outcome]:
+def bring_up_to_date(
+    root: Path, stages: Sequence[Stage], announce: Callable[[Stage, bool], None]
+) -> dict[str, Outcome]:
+    """Make each stage that is not whole or no longer fits, in order, inside `locked`.
+
+    `announce` is told of each, and whether it is whole already.
+    """
     outcomes: dict[str, Outcome] = {}
     for stage in stages:
         needed = {name: outcomes[name].record["outputs"] for name in stage.needs}
@@ -90,6 +111,21 @@ def refuse_strangers(root: Path, stages: Sequence[Stage]) -> None:
             raise UserError(
                 f"{target} was not made by a run and would be replaced: choose another folder, or move it away"
             )
+
+
+def first_unfinished(root: Path, needs: Mapping[str, Sequence[str]]) -> str | None:
+    """Return the first stage that is not whole, or not made from what the stages it needs hold now; else None.
+
+    `needs` names the stages in their order. A run that is killed while it is redone holds whole stages of both
+    times: they do not belong together.
+    """
+    outputs: dict[str, str] = {}
+    for name, needed in needs.items():
+        record = read_record(root / name)
+        if record is None or record.get("inputs") != {one: outputs[one] for one in needed}:
+            return name
+        outputs[name] = record["outputs"]
+    return None
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -32,7 +32,14 @@ from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.lessons import LEFT_BEHIND, held_lessons
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.reinforce import make_reinforcement, own_rewards
-from hundredth.pipeline.stages import Stage, read_record, refuse_strangers, run_stages
+from hundredth.pipeline.stages import (
+    Stage,
+    bring_up_to_date,
+    first_unfinished,
+    locked,
+    read_record,
+    refuse_strangers,
+)
 from hundredth.pipeline.teach import Recipe, full_recipe, make_model, make_student
 from hundredth.runtime.encoder import available_threads
 from hundredth.student.model import load_student
@@ -42,6 +49,17 @@ CONFIG = "run.yaml"
 STAGES = ("task", "prompt", "samples", "annotator", "knowledge", "student", "model")
 # With reinforcement learning the annotator comes before the samples: it judges the texts that are learnt from.
 _STAGES_WITH_RL = (*STAGES[:2], "annotator", "reinforcement", "samples", *STAGES[4:])
+# The stages whose results each is made from, besides the prompt that the samples are written with.
+_NEEDS = {
+    "task": (),
+    "prompt": ("task",),
+    "reinforcement": ("task", "prompt", "annotator"),
+    "samples": ("task",),
+    "annotator": ("task",),
+    "knowledge": ("task", "samples", "annotator"),
+    "student": ("task", "annotator", "knowledge"),
+    "model": ("task", "knowledge", "student"),
+}
 # Outside the stage's folder, which is made anew when a run goes on.
 _RL_CHECKPOINT = ".reinforcement.checkpoint"
 _PACKAGES = ("hundredth", "torch", "transformers", "peft", "onnxruntime", "faiss-cpu", "numpy")
@@ -57,7 +75,7 @@ class Run:
 
     @classmethod
     def open(cls, root: Path, reporter: Reporter) -> "Run":
-        """Open a run whose stages are all whole.
+        """Open a run whose stages are all whole, and each made from what the others now hold.
 
         Raises:
             UserError: there is no run in that folder, or it has not come to its end.
@@ -65,15 +83,27 @@ class Run:
         if not (root / CONFIG).exists():
             raise UserError(f"{root} is not a run folder: it has no {CONFIG}; name the --out of hundredth transfer")
         run = cls(root, make_config({}, root / CONFIG), reporter)
-        missing = [name for name in run.stages if read_record(root / name) is None]
-        if missing:
-            raise UserError(f"the run in {root} has not finished: {missing[0]} is still to do; run transfer again")
+        unfinished = first_unfinished(root, {name: run.needs(name) for name in run.stages})
+        if unfinished is not None:
+            raise UserError(
+                f"the run in {root} has not finished: {unfinished} is still to do; give the same transfer command "
+                "again"
+            )
         return run
 
     @property
     def stages(self) -> tuple[str, ...]:
         """The names of the run's stages, in their order."""
         return STAGES if self.config.rl.algorithm == "none" else _STAGES_WITH_RL
+
+    @property
+    def prompt_stage(self) -> str:
+        """The stage whose prompt writes the texts."""
+        return "prompt" if self.config.rl.algorithm == "none" else "reinforcement"
+
+    def needs(self, stage: str) -> tuple[str, ...]:
+        """Return the stages whose results a stage is made from."""
+        return (*_NEEDS[stage], self.prompt_stage) if stage == "samples" else _NEEDS[stage]
 
     @cached_property
     def data(self) -> TaskData:
@@ -128,34 +158,32 @@ def transfer(config: RunConfig, root: Path, reporter: Reporter | None = None) ->
     if read_record(root / "student") is None:
         # It is needed last: a wrong name must not come out after hours of the LLM's work.
         load_student(config.base.name, len(data.task.labels))
-    root.mkdir(parents=True, exist_ok=True)
-    write_text(root / CONFIG, save_config(config) + words_in_use(data.task))
-    for note in data.notes:
-        reporter.say(f"  {note}")
 
     def announce(stage: Stage, fresh: bool) -> None:
         reporter.say(f"{stage.name}: {'already done' if fresh else 'working'}")
 
-    with threads(config.threads), held:
-        run_stages(root, stages, announce)
-    shutil.rmtree(root / _RL_CHECKPOINT, ignore_errors=True)
+    with locked(root), threads(config.threads), held:
+        # Not before the folder is this process's own: run.yaml must say what its stages are made with.
+        write_text(root / CONFIG, save_config(config) + words_in_use(data.task))
+        for note in data.notes:
+            reporter.say(f"  {note}")
+        bring_up_to_date(root, stages, announce)
+        shutil.rmtree(root / _RL_CHECKPOINT, ignore_errors=True)
     return run
 
 
 def _stages(run: Run, data: TaskData, held: ExitStack) -> list[Stage]:
     config, root = run.config, run.root
+    longest = config.prompt.max_tokens
     llm = [model_stamp(config.llm.name), config.llm.dtype]
     shared = {"llm": llm, "threads": config.threads}
 
     def prompt(folder: Path) -> dict[str, Any]:
         return make_prompt(run.llm, run.data, config.prompt, folder, run.reporter)
 
-    # The stage whose prompt writes the texts.
-    source = "prompt" if config.rl.algorithm == "none" else "reinforcement"
-
     def samples(folder: Path) -> dict[str, Any]:
-        tuned = SoftPrompt.load(root / source / "prompt.safetensors").to(run.llm.device)
-        return make_samples(run.llm, run.data, tuned, config.sampling, folder, run.reporter)
+        tuned = SoftPrompt.load(root / run.prompt_stage / "prompt.safetensors").to(run.llm.device)
+        return make_samples(run.llm, run.data, tuned, config.sampling, longest, folder, run.reporter)
 
     def annotator(folder: Path) -> dict[str, Any]:
         metrics = make_annotator(run.llm, run.data, config.annotator, folder, run.reporter)
@@ -190,34 +218,27 @@ def _stages(run: Run, data: TaskData, held: ExitStack) -> list[Stage]:
 
     def reinforcement(folder: Path) -> dict[str, Any]:
         parts = root / "prompt", root / "annotator", root / _RL_CHECKPOINT
-        return make_reinforcement(run.llm, run.data, config.rl, own, *parts, folder, run.reporter)
+        return make_reinforcement(run.llm, run.data, config.rl, own, longest, *parts, folder, run.reporter)
 
     # Imported now: a name that leads nowhere must not come out after an hour of the LLM's work.
-    own = own_rewards(config.rl)
+    own = own_rewards(config.rl) if "reinforcement" in run.stages else []
     of_rl = {**shared, **config.rl.model_dump(), "reward_files": [one.stamp for one in own]}
     base = {"base": config.base.model_dump(), "weights": model_stamp(config.base.name)}
-    made = [
-        Stage("task", (), fingerprint(asdict(data)), lambda folder: write_task(data, folder)),
-        Stage("prompt", ("task",), {**shared, **config.prompt.model_dump()}, prompt),
-        Stage("reinforcement", ("task", "prompt", "annotator"), of_rl, reinforcement),
-        Stage("samples", ("task", source), {**shared, **config.sampling.model_dump()}, samples),
-        Stage("annotator", ("task",), {**shared, **config.annotator.model_dump()}, annotator),
-        Stage(
-            "knowledge",
-            ("task", "samples", "annotator"),
-            {**shared, **config.filters.model_dump(), "augmentation": config.augmentation.model_dump()},
-            knowledge,
-        ),
-        Stage(
-            "student",
-            ("task", "annotator", "knowledge"),
-            {**base, "threads": config.threads, **config.student.model_dump()},
-            student,
-        ),
-        Stage("model", ("task", "knowledge", "student"), config.model.model_dump(), model),
-    ]
-    by_name = {stage.name: stage for stage in made}
-    return [by_name[name] for name in run.stages]
+    of_knowledge = {**config.filters.model_dump(), "augmentation": config.augmentation.model_dump()}
+    of_student = {**base, "threads": config.threads, **config.student.model_dump()}
+    # The student that was trained may be the same with another length: the model is not.
+    of_model = {**config.model.model_dump(), "max_length": config.student.max_length}
+    made: dict[str, tuple[Any, Callable[[Path], dict[str, Any]]]] = {
+        "task": (fingerprint(asdict(data)), lambda folder: write_task(data, folder)),
+        "prompt": ({**shared, **config.prompt.model_dump()}, prompt),
+        "reinforcement": (of_rl, reinforcement),
+        "samples": ({**shared, **config.sampling.model_dump()}, samples),
+        "annotator": ({**shared, **config.annotator.model_dump()}, annotator),
+        "knowledge": ({**shared, **of_knowledge}, knowledge),
+        "student": (of_student, student),
+        "model": (of_model, model),
+    }
+    return [Stage(name, run.needs(name), *made[name]) for name in run.stages]
 
 
 def provenance(config: RunConfig) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from hundredth.errors import UserError
+from hundredth.seeds import Seed
 from hundredth.tables import listed
 from hundredth.tasks.metrics import MetricName
 from hundredth.tasks.verbalisation import Verbalisation
@@ -67,11 +68,32 @@ class TaskConfig(BaseModel):
     max_characters: int = Field(
         default=20_000, ge=1, description="Longer texts are cut to this many characters, and counted."
     )
-    seed: int = Field(default=0, ge=0, description="Seed of every draw from the data.")
+    seed: Seed = Field(default=0, description="Seed of every draw from the data.")
     metric: MetricName | None = Field(
         default=None,
         description="The task's main score; accuracy unless a benchmark has another; f1 is of the second label.",
     )
+
+    @field_validator("instruction")
+    @classmethod
+    def _asks(cls, instruction: str | None) -> str | None:
+        if instruction is not None and not instruction.strip():
+            raise ValueError("write what the LLM is asked, or leave it out")
+        return instruction
+
+    @field_validator("label_words", "field_names", mode="before")
+    @classmethod
+    def _as_text(cls, given: object) -> object:
+        """Take numbers for what they are written as: YAML has no other way to read 1 without quotes."""
+        if not isinstance(given, dict):
+            return given
+        if any(isinstance(one, bool) for pair in given.items() for one in pair):
+            raise ValueError("to YAML yes, no, on, off, true and false are no words: put it in quotes")
+        return {_written(key): _written(value) for key, value in given.items()}
+
+
+def _written(value: object) -> object:
+    return str(value) if isinstance(value, int | float) else value
 
 
 def verbalise(

@@ -81,15 +81,7 @@ def _texts(
 def _text(table: Table, field: str, index: int, value: object) -> str:
     if not isinstance(value, str | int | float):
         raise UserError(_unfit(table, field, index, value, "a text"))
-    text = str(value).strip()
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise UserError(
-            f"{table.path} line {table.lines[index]}: column {field!r} holds half of a surrogate pair, "
-            "which is no character; mend the text where it was written"
-        ) from None
-    return text
+    return _whole(table, field, index, str(value).strip())
 
 
 def _label(table: Table, column: str, index: int, value: object) -> str:
@@ -97,7 +89,19 @@ def _label(table: Table, column: str, index: int, value: object) -> str:
         return str(int(value))  # whole numbers become floats in tools that mark missing values by NaN
     if not isinstance(value, str | int):
         raise UserError(_unfit(table, column, index, value, "a label"))
-    return " ".join(str(value).split())
+    return _whole(table, column, index, " ".join(str(value).split()))
+
+
+def _whole(table: Table, column: str, index: int, text: str) -> str:
+    """Refuse what cannot be written as UTF-8: JSON may hold half a character."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{table.path} line {table.lines[index]}: column {column!r} holds half of a surrogate pair, "
+            "which is no character; mend the text where it was written"
+        ) from None
+    return text
 
 
 def _unfit(table: Table, column: str, index: int, value: object, wanted: str) -> str:

@@ -18,6 +18,7 @@ _CHUNK_ROWS = 512  # rows compared at once: with 10,000 texts on the other side,
 _BLOCK_PAIRS = 50_000  # pairs checked at once
 _FIRST_LOOK = 8  # most promising pairs of a text, checked before its others
 
+Text = str | tuple[str, ...]  # a text, or its fields
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -40,25 +41,26 @@ def normalised(text: str) -> str:
     return text.casefold().translate(_DROPPED) or text.strip()
 
 
-def near_copies(texts: Sequence[str], against: Sequence[str] | None = None, threshold: float = 0.8) -> BoolArray:
+def near_copies(texts: Sequence[Text], against: Sequence[Text] | None = None, threshold: float = 0.8) -> BoolArray:
     """Return, for each text, whether it is a near-copy: similarity `threshold` or more; shape (len(texts),).
 
     Without `against`, of an earlier text of the same list, so that the first of a group is False. With it, of
-    any text in `against`, and `texts` are not compared with each other.
+    any text in `against`, and `texts` are not compared with each other. A text of several fields, the same number
+    in all, is a near-copy when each of its fields is one of the same text's.
     """
     if not 0.0 < threshold <= 1.0:
         raise ValueError(f"threshold must be above 0 and at most 1, not {threshold}")
-    keys = [normalised(text) for text in texts]
+    keys = [_key(text) for text in texts]
     copied = np.zeros(len(keys), dtype=np.bool_)
     # Equal texts are found by looking them up: only one of each takes part in the comparison.
     if against is None:
-        seen: set[str] = set()
+        seen: set[tuple[str, ...]] = set()
         for index, key in enumerate(keys):
             copied[index] = key in seen
             seen.add(key)
         others = None
     else:
-        other_keys = list(dict.fromkeys(normalised(text) for text in against))
+        other_keys = list(dict.fromkeys(_key(text) for text in against))
         known = set(other_keys)
         copied[:] = [key in known for key in keys]
         others = other_keys
@@ -66,14 +68,17 @@ def near_copies(texts: Sequence[str], against: Sequence[str] | None = None, thre
     left_keys = [keys[index] for index in left_rows]
     if not left_keys or others == []:
         return copied
-    grams = _grams(left_keys if others is None else left_keys + others)
+    compared = left_keys if others is None else left_keys + others
+    fields = [_grams(side) for side in zip(*compared, strict=True)]
     offset = 0 if others is None else len(left_keys)
-    for rows, columns in _candidates(grams, len(left_keys), offset, threshold):
+    for rows, columns in _candidates(_joined(fields), len(left_keys), offset, threshold):
         for block_rows, block_columns in _looks(rows, columns):
             open_pairs = ~copied[left_rows[block_rows]]
             first, second = block_rows[open_pairs], block_columns[open_pairs]
-            hit = _jaccard(grams, first, second) >= threshold - 1e-9
-            copied[left_rows[first[hit]]] = True
+            for grams in fields:
+                hit = _jaccard(grams, first, second) >= threshold - 1e-9
+                first, second = first[hit], second[hit]
+            copied[left_rows[first]] = True
     return copied
 
 
@@ -92,12 +97,28 @@ def max_similarity(texts: Sequence[str], against: Sequence[str]) -> FloatArray:
     return highest
 
 
+def _key(text: Text) -> tuple[str, ...]:
+    return tuple(normalised(field) for field in ((text,) if isinstance(text, str) else text))
+
+
 @dataclass(frozen=True)
 class _Grams:
     """Sets of grams as the rows of a 0/1 matrix (texts x grams), columns sorted from rare to common."""
 
     matrix: sparse.csr_matrix
     sizes: IntArray
+
+
+def _joined(fields: Sequence[_Grams]) -> _Grams:
+    """Return the texts' grams of all fields, each field's apart from the others'.
+
+    Where every field reaches a Jaccard similarity, so do the fields as one: it is a mean of theirs, weighted.
+    """
+    if len(fields) == 1:
+        return fields[0]
+    matrix = sparse.hstack([one.matrix for one in fields], format="csr")
+    frequency = np.asarray(matrix.sum(axis=0)).ravel()
+    return _sorted_by_frequency(matrix.indices, matrix.indptr, frequency)
 
 
 def _grams(keys: Sequence[str]) -> _Grams:
@@ -110,11 +131,14 @@ def _grams(keys: Sequence[str]) -> _Grams:
         ends.append(len(indices))
     columns = np.asarray(indices, dtype=np.int64)
     frequency = np.bincount(columns, minlength=len(numbers))
-    rank = np.empty(len(numbers), dtype=np.int64)
-    rank[np.argsort(frequency, kind="stable")] = np.arange(len(numbers))
+    return _sorted_by_frequency(columns, np.asarray(ends, dtype=np.int64), frequency)
+
+
+def _sorted_by_frequency(columns: IntArray, ends: IntArray, frequency: IntArray) -> _Grams:
+    rank = np.empty(len(frequency), dtype=np.int64)
+    rank[np.argsort(frequency, kind="stable")] = np.arange(len(frequency))
     matrix = sparse.csr_matrix(
-        (np.ones(len(columns), dtype=np.int32), rank[columns], np.asarray(ends, dtype=np.int64)),
-        shape=(len(keys), len(numbers)),
+        (np.ones(len(columns), dtype=np.int32), rank[columns], ends), shape=(len(ends) - 1, len(frequency))
     )
     matrix.sort_indices()
     return _Grams(matrix=matrix, sizes=np.diff(matrix.indptr).astype(np.int64))

@@ -59,9 +59,12 @@ class Verbalisation:
 
     def target(self, texts: Sequence[str]) -> str:
         """Return the text that the LLM learns to write after `context`, without the end-of-text token."""
-        first, *rest = (_one_line(text) for text in texts)
-        tail = "".join(f"\n{name}: {text}" for name, text in zip(self.field_names[1:], rest, strict=True))
-        return f" {first}{tail}"
+        return "".join(f"{heading}{text}" for heading, text in self.target_parts(texts))
+
+    def target_parts(self, texts: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the parts that make up `target`: for each field what stands before it, and its text."""
+        headings = ["", *(f"\n{name}:" for name in self.field_names[1:])]
+        return [(heading, f" {_one_line(text)}") for heading, text in zip(headings, texts, strict=True)]
 
     def parse(self, generated: str) -> tuple[str, ...] | None:
         """Read the fields back from a generated text, the inverse of `target`; None when one is missing."""
