@@ -18,11 +18,12 @@ after every finished run.
 import argparse
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import torch
@@ -214,8 +215,17 @@ def _is_sts(metric: str) -> bool:
     return metric.startswith(("sts", "sickr"))
 
 
-def _one_thread() -> None:
+def _start() -> None:
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End when the benchmark was killed: nobody would write down what comes out."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def main() -> None:
@@ -252,7 +262,7 @@ def main() -> None:
     for base in {run.base for run in runs}:
         base_name(base, work)
     do = train if options.ablations else train_and_test
-    with ProcessPoolExecutor(options.jobs, get_context("spawn"), _one_thread) as pool:
+    with ProcessPoolExecutor(options.jobs, get_context("spawn"), _start) as pool:
         waiting = {pool.submit(do, run, setup): run for run in runs}
         try:
             for done in as_completed(waiting):
