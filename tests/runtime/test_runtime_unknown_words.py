@@ -79,3 +79,22 @@ def test_what_is_cut_off_is_no_word_of_the_text(make_model):
     folder = make_model(entries=None, max_length=5)
     encoder = Encoder(folder / "encoder.onnx", folder / "tokenizer.json", 5, threads=1)
     assert encoder.unknown_words((f"my {UP} card {DOWN}",)) == (UP,)
+
+
+def test_entries_are_not_read_again_for_their_words(model, monkeypatch):
+    """Reading all entries of a key at every call took half a minute for a batch of 64, and others waited for it."""
+    signs = [chr(0x4E00 + number) for number in range(40)]
+    model.store.add(signs, ["refund"] * 40)
+    read = []
+    get = type(model._knowledge).get
+
+    def counted(store, ids):
+        found = list(ids)
+        read.extend(found)
+        return get(store, found)
+
+    monkeypatch.setattr(type(model._knowledge), "get", counted)
+    model.predict([UP])
+    assert len(read) == 40
+    model.predict([DOWN, signs[3]])
+    assert len(read) == 41

@@ -66,7 +66,7 @@ def rewritten_stages(run: Run, name: str, prompt: str | None, threads: int) -> t
         parts = root / FOLDER / f"{name}-samples", root / "annotator"
         return make_knowledge(run.llm, data, *parts, config.filters, config.augmentation, folder, run.reporter)
 
-    written = {**shared, **config.sampling.model_dump()}
+    written = {**shared, **config.sampling.model_dump(), "max_tokens": config.prompt.max_tokens}
     annotated = {
         **shared,
         "annotator": run.record("annotator")["outputs"],

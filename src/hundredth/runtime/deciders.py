@@ -4,7 +4,7 @@ To an encoder every word that it does not know is the same token. A thumb up and
 a script that it never saw, have one key, though what a user says of one need not hold for the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hundredth.runtime.encoder import Encoded, Encoder
 from hundredth.store import Entry, KnowledgeStore, Neighbours
 
-_AT_ONCE = 8  # entries looked at first, of those near to a text with unknown words
+_TIE = 1e-5  # as near but for rounding: the newest decides
 
 Matrix = NDArray[np.float32]
 Words = tuple[str, ...]
@@ -52,18 +52,22 @@ class Deciders:
 
         Runs in a block in which the store is unchanging.
         """
-        words, k = self._encoder.unknown_words(texts), _AT_ONCE
-        while True:
-            found = self._store.search_user(key[None], k, at_least)
-            ids = [id for id in found.ids[0].tolist() if id >= 0]
-            same = [
-                (entry, similarity)
-                for entry, similarity in zip(self._store.get(ids), found.similarities[0].tolist(), strict=False)
-                if self._words_of(entry) == words
-            ]
-            if len(same) >= count or len(ids) < k:
-                return same[:count]
-            k *= 4
+        words = self._encoder.unknown_words(texts)
+        ids, cosines = self._store.near_user(key, at_least)
+        self._read(id for id in ids.tolist() if id not in self._words)
+        same = [
+            (id, cosine)
+            for id, cosine in zip(ids.tolist(), cosines.tolist(), strict=True)
+            if self._words[id] == words
+        ]
+        chosen: list[tuple[int, float]] = []
+        while same and len(chosen) < count:
+            highest = max(cosine for _, cosine in same)
+            newest = max(pair for pair in same if pair[1] >= highest - _TIE)  # by their ids
+            same.remove(newest)
+            chosen.append(newest)
+        entries = self._store.get(id for id, _ in chosen)
+        return [(entry, cosine) for entry, (_, cosine) in zip(entries, chosen, strict=True)]
 
     def _doubtful(self, user: Neighbours, unknown: Sequence[bool]) -> list[bool]:
         """Whether each text, or the entry nearest to it, has unknown words or was never looked at."""
@@ -73,8 +77,7 @@ class Deciders:
             for id, has in zip(user.ids[:, 0].tolist(), unknown, strict=True)
         ]
 
-    def _words_of(self, entry: Entry) -> Words:
-        words = self._words.get(entry.id)
-        if words is None:
-            words = self._words[entry.id] = self._encoder.unknown_words(entry.texts)
-        return words
+    def _read(self, ids: Iterable[int]) -> None:
+        """Take down the unknown words of entries that were not looked at so far."""
+        for entry in self._store.get(ids):
+            self._words[entry.id] = self._encoder.unknown_words(entry.texts)

@@ -55,11 +55,11 @@ class Encoder:
         threads: int | None = None,
         engine: EngineName = "onnxruntime",
     ) -> None:
-        if threads is not None and not (isinstance(threads, int) and threads >= 1):
+        if threads is not None and not (isinstance(threads, int | np.integer) and threads >= 1):
             raise UserError(f"threads is {threads!r}: give at least 1, or none for all that this process may use")
         self.path = onnx
         usable = available_threads()  # more of them would only wait for each other, or not start at all
-        self._engine = open_engine(onnx, min(threads or usable, usable), engine)
+        self._engine = open_engine(onnx, min(int(threads or usable), usable), engine)
         _check_names(self._engine, onnx)
         self._tokenizer, self._pad = _tokenizer(tokenizer, max_length)
         self._unknown = _unknown_id(self._tokenizer)

@@ -94,6 +94,14 @@ class Derived:
             np.where(near[..., None], found.soft_labels, np.float32(0)),
         )
 
+    def near_user(
+        self, query: NDArray[np.float32], at_least: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the ids of all the users' entries with a cosine of `at_least` to one query (d,), and these."""
+        cosines = self.user.keys @ query
+        near = cosines >= at_least
+        return self.user.ids[near], cosines[near]
+
     def save(self, table: EntryTable) -> None:
         """Write the index file if it is behind and the store is still there; a failure is warned of.
 

@@ -260,6 +260,12 @@ class KnowledgeStore:
         with self._access.searching():
             return self._index.search_user(queries, k, at_least)
 
+    def near_user(self, key: ArrayLike, at_least: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the ids of all the users' entries with a cosine of `at_least` to one key (d,), and the cosines."""
+        [query] = unit_keys(np.asarray(key)[None], self.dimension)
+        with self._access.searching():
+            return self._index.near_user(query, at_least)
+
     def look_up(self, keys: ArrayLike, k: int, at_least: float) -> tuple[Neighbours | None, Neighbours]:
         """Return `search_user(keys, 1, at_least)` and `search(keys, k)`: all that a prediction asks for.
 
