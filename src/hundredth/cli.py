@@ -18,9 +18,19 @@ from hundredth import console
 from hundredth.console import plain_errors
 from hundredth.encoder_commands import encoder
 from hundredth.errors import UserError
+from hundredth.folders import model_folder
 from hundredth.knowledge_commands import knowledge
-from hundredth.knowledge_files import export, import_entries
-from hundredth.options import PATH, Command, Group, argument, engine_option, json_option, model_argument
+from hundredth.knowledge_files import export, import_entries, tune
+from hundredth.options import (
+    PATH,
+    Command,
+    Group,
+    argument,
+    engine_option,
+    json_option,
+    model_argument,
+    text_columns_option,
+)
 from hundredth.run_commands import evaluate, transfer
 from hundredth.service_commands import serve
 
@@ -57,6 +67,7 @@ def app() -> None:
 @click.option(
     "--file", type=PATH, help="File of texts: .txt (one a line), or .csv, .tsv, .jsonl, .parquet with the columns."
 )
+@text_columns_option
 @json_option("Print one JSON object a text.")
 @click.option("--explain", is_flag=True, help="Say which stored texts decided it.")
 @click.option("--abstain-below", type=float, help="Give no label where its probability is below this.")
@@ -69,6 +80,7 @@ def predict(
     model: Path,
     texts: tuple[str, ...],
     file: Path | None,
+    text_columns: tuple[str, ...],
     as_json: bool,
     explain: bool,
     abstain_below: float | None,
@@ -85,15 +97,17 @@ def predict(
     hundredth predict runs/tickets --explain "my card was swallowed"
     hundredth predict runs/tickets --file mails.csv --max-error 0.05
 
-    A text without an answer gets the label "-", in JSON null.
+    A text without an answer gets the label "-", in JSON null. JSON has the text too, and its line. Blank lines are
+    passed over, and counted on standard error.
     For a task of more than one field use --file, or pipe JSON lines such as {"premise": ..., "hypothesis": ...}.
     """
     with plain_errors():
         from hundredth import load
 
-        with load(console.model_folder(model), threads, engine) as loaded:
-            found = _texts(loaded, texts, file)
-            least = loaded.threshold(abstain_below=abstain_below, max_error=max_error)
+        with load(model_folder(model), threads, engine) as loaded:
+            blank: list[int] = []
+            found = _texts(loaded, texts, file, text_columns, blank)
+            least = _threshold(loaded, abstain_below, max_error)
             if explain:
                 lines_of = console.explained_as_json if as_json else console.explained
             else:
@@ -104,9 +118,22 @@ def predict(
                 click.echo("\n".join(lines_of(loaded, chunk, least)))
             if empty:
                 raise UserError(f"{file or 'standard input'} holds no text")
+            if blank:
+                lines = "1 blank line was" if len(blank) == 1 else f"{len(blank):,} blank lines were"
+                click.echo(f"{lines} passed over", err=True)
 
 
-def _texts(model: "Model", given: Sequence[str], file: Path | None) -> Iterator[tuple[str, ...]]:
+def _threshold(model: "Model", abstain_below: float | None, max_error: float | None) -> float:
+    try:
+        return model.threshold(abstain_below=abstain_below, max_error=max_error)
+    except UserError as error:
+        said = str(error).replace("abstain_below", "--abstain-below").replace("max_error", "--max-error")
+        raise UserError(said) from None
+
+
+def _texts(
+    model: "Model", given: Sequence[str], file: Path | None, text_columns: Sequence[str], blank: list[int]
+) -> Iterator[console.Numbered]:
     from hundredth.text_files import read_texts
 
     fields = ", ".join(model.fields)
@@ -114,18 +141,20 @@ def _texts(model: "Model", given: Sequence[str], file: Path | None) -> Iterator[
         raise UserError(f"texts are given and --file {file} too: leave one out")
     if given and len(model.fields) > 1:
         raise UserError(f"this task reads {fields}: use --file, or pipe JSON lines with these keys")
+    if given and text_columns:
+        raise UserError(f"texts are given and --text-column {text_columns[0]} too: leave one out")
     if given:
-        return iter([(text,) for text in given])
+        return iter([(number, (text,)) for number, text in enumerate(given, start=1)])
     if file is not None:
-        return read_texts(file, model.fields)
+        return read_texts(file, model.fields, text_columns, blank)
     if sys.stdin.isatty():
         raise UserError("no texts: give them as arguments, with --file, or pipe them in")
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict")
-    return read_texts(sys.stdin, model.fields)
+    return read_texts(sys.stdin, model.fields, text_columns, blank)
 
 
-knowledge.add_command(import_entries)
-knowledge.add_command(export)
+for of_files in (tune, import_entries, export):
+    knowledge.add_command(of_files)
 for command in (serve, transfer, predict, evaluate, encoder, knowledge):
     app.add_command(command)

@@ -15,12 +15,14 @@ import click
 
 from hundredth.errors import MissingExtraError, UserError
 from hundredth.files import read_json
-from hundredth.folders import folder_of
 
 if TYPE_CHECKING:
     from hundredth.evaluation.outcome import Evaluation
     from hundredth.pipeline.transfer import Run
     from hundredth.runtime import Explanation, Model
+
+# A text's fields, with the number of the line where they begin, or of the argument.
+Numbered = tuple[int, tuple[str, ...]]
 
 _NEAREST = 5  # stored texts that an explanation shows in any case
 _SHOWN = 100  # characters of a neighbour's text
@@ -74,13 +76,6 @@ def _disk_is_full(error: BaseException | None) -> bool:
     return False
 
 
-def model_folder(path: Path) -> Path:
-    """Return the folder of the model where that of the run that made it may be given, or a file:// URL."""
-    path = folder_of(path)
-    inner = path / "model"
-    return inner if not (path / "hundredth.json").exists() and inner.is_dir() else path
-
-
 def run_as_json(run: "Run") -> str:
     """Return what came out of a finished run as one JSON object."""
     return json.dumps(_outcome(run), ensure_ascii=False)
@@ -131,21 +126,25 @@ def show_evaluation(evaluation: "Evaluation", as_json: bool) -> None:
     click.echo(f"\nreport   {root / REPORT}\nresults  {root / RESULTS}")
 
 
-def labelled(model: "Model", texts: Sequence[tuple[str, ...]], least: float) -> Iterator[str]:
+def labelled(model: "Model", texts: Sequence[Numbered], least: float) -> Iterator[str]:
     """Predict `texts`; yield a line each: label, probability and the text's fields, with tabs between.
 
     A text whose probability is below `least` gets "-" for a label.
     """
-    for fields, row in zip(texts, model.predict_proba(texts), strict=True):
+    probabilities = model.predict_proba([fields for _, fields in texts])
+    for (_, fields), row in zip(texts, probabilities, strict=True):
         best = int(row.argmax())
         yield _line(model.labels[best] if row[best] >= least else "-", float(row[best]), fields)
 
 
-def labelled_as_json(model: "Model", texts: Sequence[tuple[str, ...]], least: float) -> Iterator[str]:
+def labelled_as_json(model: "Model", texts: Sequence[Numbered], least: float) -> Iterator[str]:
     """Predict `texts`; yield a JSON object each, with the label null where its probability is below `least`."""
-    for row in model.predict_proba(texts):
+    probabilities = model.predict_proba([fields for _, fields in texts])
+    for (line, fields), row in zip(texts, probabilities, strict=True):
         best = int(row.argmax())
         found = {
+            "line": line,
+            "texts": fields,
             "label": model.labels[best] if row[best] >= least else None,
             "probability": float(row[best]),
             # Another process may just have added a label.
@@ -154,19 +153,24 @@ def labelled_as_json(model: "Model", texts: Sequence[tuple[str, ...]], least: fl
         yield json.dumps(found, ensure_ascii=False)
 
 
-def explained(model: "Model", texts: Sequence[tuple[str, ...]], least: float) -> Iterator[str]:
+def explained(model: "Model", texts: Sequence[Numbered], least: float) -> Iterator[str]:
     """Predict `texts`; yield for each its line and, below it, what decided it."""
-    for fields in texts:
+    for _, fields in texts:
         why = model.explain(fields)
         label = why.label if why.probability >= least else "-"
         yield "\n".join([_line(label, why.probability, fields), *_reasons(why)])
 
 
-def explained_as_json(model: "Model", texts: Sequence[tuple[str, ...]], least: float) -> Iterator[str]:
+def explained_as_json(model: "Model", texts: Sequence[Numbered], least: float) -> Iterator[str]:
     """Predict `texts`; yield a JSON object each, with what decided it."""
-    for fields in texts:
+    for line, fields in texts:
         why = model.explain(fields)
-        found = {**why.to_dict(), "label": why.label if why.probability >= least else None}
+        found = {
+            "line": line,
+            "texts": fields,
+            **why.to_dict(),
+            "label": why.label if why.probability >= least else None,
+        }
         yield json.dumps(found, ensure_ascii=False)
 
 

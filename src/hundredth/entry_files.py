@@ -12,12 +12,12 @@ from typing import TextIO, cast
 from hundredth.errors import UserError
 from hundredth.runtime import Model
 from hundredth.runtime.knowledge import Given
-from hundredth.runtime.texts import checked_text
+from hundredth.runtime.texts import checked_text, columns_for
 from hundredth.store import Entry, Origin
 from hundredth.store.history import Said
 from hundredth.tables import listed, read_table
 
-_SOFT_LABEL, _ORIGIN = "soft_label", "origin"
+_SOFT_LABEL, _ORIGIN, _LIKELIEST = "soft_label", "origin", "likeliest"
 # What a run that makes a model anew leaves behind has its texts beside the names of their fields.
 _FIELDS, _TEXTS, _PROBABILITIES, _CHANGE = "fields", "texts", "probabilities", "change"
 
@@ -50,11 +50,7 @@ def read_entries(
     Raises:
         UserError: a column is missing, or a row is no entry; the first such line is named.
     """
-    columns = tuple(text_columns or fields)
-    if len(columns) != len(fields):
-        raise UserError(f"{listed(columns)} are not one column for each field: this task reads {listed(fields)}")
-    if label_column in columns:
-        raise UserError(f"{label_column!r} cannot be the column of both texts and labels: see --label-column")
+    columns = columns_for(fields, text_columns, label_column)
     table = read_table(path)
     left_behind = {_FIELDS, _TEXTS, _PROBABILITIES}.issubset(table.columns)
     for name, option in ((label_column, "--label-column"), *((name, "--text-column") for name in columns)):
@@ -86,31 +82,33 @@ def write_entries(
 ) -> int:
     """Write entries of a model as JSON lines, or as CSV with a header; return how many.
 
-    Each has its texts by the names of the fields, its gold label (null, in CSV nothing, where it has none), the
-    probabilities above 0 of its soft label, its origin, its id, and when it was made. Where a field has the name of
-    one of these, its text takes the place.
+    Each has its texts by the names of the fields, its gold label (null, in CSV nothing, where it has none), its
+    likeliest label, the probabilities above 0 of its soft label, its origin, its id, and when it was made. Where a
+    field has the name of one of these, its text takes the place; so does the gold label.
     """
     fields = model.fields
     if label_column in fields:
         raise UserError(f"the task has a field {label_column!r}: name another column with --label-column")
     table: csv.DictWriter[str] | None = None
     if as_csv:
-        names = dict.fromkeys([*fields, label_column, _SOFT_LABEL, _ORIGIN, "id", "created"])
+        names = dict.fromkeys([*fields, label_column, _LIKELIEST, _SOFT_LABEL, _ORIGIN, "id", "created"])
         table = csv.DictWriter(file, list(names))
         table.writeheader()
     count = 0
     for entry in entries:
         labels = model.labels  # may have grown
         soft = {labels[index]: value for index, value in enumerate(entry.soft_label.tolist()) if value > 0}
+        gold = {label_column: None if entry.label is None else labels[entry.label]}
         row = {
-            label_column: None if entry.label is None else labels[entry.label],
+            **gold,
+            _LIKELIEST: labels[int(entry.soft_label.argmax())],
             _SOFT_LABEL: json.dumps(soft, ensure_ascii=False) if as_csv else soft,
             _ORIGIN: entry.origin,
             "id": entry.id,
             "created": entry.created,
         }
         texts = dict(zip(fields, entry.texts, strict=True))
-        row = {**texts, **row, **texts}  # the texts come first, and stay
+        row = {**texts, **row, **gold, **texts}  # the texts come first, and stay
         if table is None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
         else:

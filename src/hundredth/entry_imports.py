@@ -11,9 +11,8 @@ import numpy as np
 from hundredth.entry_files import FileRow, Key
 from hundredth.errors import UserError
 from hundredth.runtime import Model
-from hundredth.runtime.knowledge import Given, unknown_label
+from hundredth.runtime.knowledge import Given, check_new_label, unknown_label
 from hundredth.store import Change, Entry
-from hundredth.store.checks import check_label_name
 from hundredth.store.history import Said, repeating
 
 
@@ -40,7 +39,7 @@ def added_labels(path: Path, rows: Iterable[FileRow], known: Sequence[str], allo
 
     Raises:
         UnknownLabelError: there are some, and that is not `allowed`.
-        UserError: one is no name for a label.
+        UserError: one is no name for a label, or differs from another by case or white space alone.
     """
     found: dict[str, None] = {}
     for row in rows:
@@ -50,7 +49,7 @@ def added_labels(path: Path, rows: Iterable[FileRow], known: Sequence[str], allo
             try:
                 if not allowed:
                     raise unknown_label(name, known)
-                check_label_name(name)
+                check_new_label(name, [*known, *found])
             except UserError as error:
                 raise type(error)(f"{path} line {row.line}: {error}") from None
             found[name] = None

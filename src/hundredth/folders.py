@@ -1,4 +1,4 @@
-"""The folder that a path or a file:// URL names."""
+"""The folder that a path or a file:// URL names, and the model in it."""
 
 import os
 import re
@@ -7,6 +7,13 @@ from pathlib import Path
 from hundredth.errors import UserError
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/.*)", re.DOTALL)
+
+
+def model_folder(given: str | os.PathLike[str]) -> Path:
+    """Return the folder of a model, where it or that of the run that made it is given, as `folder_of` takes it."""
+    path = folder_of(given)
+    inner = path / "model"
+    return inner if not (path / "hundredth.json").exists() and inner.is_dir() else path
 
 
 def folder_of(given: str | os.PathLike[str]) -> Path:

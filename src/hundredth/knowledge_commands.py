@@ -16,9 +16,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hundredth.console import model_folder, one_line, plain_errors
+from hundredth.console import one_line, plain_errors
 from hundredth.errors import UnknownLabelError, UserError
-from hundredth.options import PATH, Function, Group, argument, json_option, model_argument
+from hundredth.folders import model_folder
+from hundredth.options import (
+    Function,
+    Group,
+    argument,
+    json_option,
+    model_argument,
+)
 
 if TYPE_CHECKING:
     from hundredth.runtime import Model
@@ -178,37 +185,6 @@ def log(model: Path, limit: int, as_json: bool) -> None:
     with opened(model) as loaded:
         for change in loaded.log(limit):
             click.echo(shown(change, as_json))
-
-
-@knowledge.command()
-@model_argument
-@argument("file", "File of labelled texts: .csv, .tsv, .jsonl or .parquet.", type=PATH)
-@click.option("--label-column", default="label", help="Column of the label.")
-@click.option("--dry-run", is_flag=True, help="Say what would be chosen, and change nothing.")
-@_json_option
-def tune(model: Path, file: Path, label_column: str, dry_run: bool, as_json: bool) -> None:
-    """Choose K, t, lambda and the calibration anew on labelled texts; nothing is trained.
-
-    \b
-    hundredth knowledge tune runs/tickets labelled.csv
-
-    For a model to which much has been added: what was chosen before may give the new entries too little weight.
-    The texts should be like those that the model is used on, those that the new entries are about among them. Not
-    for a label of which there are only a few entries: see the docs. A model that is in use elsewhere has to be
-    loaded again.
-    """
-    with plain_errors():
-        from hundredth import load
-        from hundredth.pipeline.tune import tune as tune_model
-        from hundredth.tasks import Task, Verbalisation, load_labelled
-
-        folder = model_folder(model)
-        with load(folder, threads=1) as loaded:  # for the labels, of which some may have been added
-            name, fields, labels = loaded.manifest.task.name, loaded.fields, loaded.labels
-        words = Verbalisation.default(fields, labels)
-        task = Task(name, fields, labels, words, label_column=label_column)
-        found = tune_model(folder, load_labelled(file, task), save=not dry_run)
-        click.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
 
 
 @contextmanager

@@ -13,11 +13,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hundredth.console import model_folder
+from hundredth.console import plain_errors
 from hundredth.errors import UserError
 from hundredth.files import atomic_path
+from hundredth.folders import model_folder
 from hundredth.knowledge_commands import log_options, new_labels_by, opened, shown, who
-from hundredth.options import PATH, Command, argument, model_argument
+from hundredth.options import (
+    PATH,
+    Command,
+    argument,
+    json_option,
+    label_column_option,
+    model_argument,
+    text_columns_option,
+)
 
 if TYPE_CHECKING:
     from hundredth.entry_imports import Sifted
@@ -26,19 +35,66 @@ if TYPE_CHECKING:
 _LONG = 2000  # texts from which on a bar shows how far they are
 _LINES, _TABLE = (".jsonl", ".ndjson"), ".csv"
 
-_label_column_option = click.option("--label-column", default="label", help="Column of the label.")
+
+@click.command(cls=Command)
+@model_argument
+@argument("file", "File of labelled texts: .csv, .tsv, .jsonl or .parquet.", type=PATH, required=False)
+@label_column_option
+@text_columns_option
+@click.option("--dry-run", is_flag=True, help="Say what would be chosen, and change nothing.")
+@click.option("--undo", "back", is_flag=True, help="Take the last choice back; without a file.")
+@json_option("Print one JSON object a line.")
+def tune(
+    model: Path,
+    file: Path | None,
+    label_column: str,
+    text_columns: tuple[str, ...],
+    dry_run: bool,
+    back: bool,
+    as_json: bool,
+) -> None:
+    """Choose K, t, lambda and the calibration anew on labelled texts; nothing is trained.
+
+    \b
+    hundredth knowledge tune runs/tickets labelled.csv
+    hundredth knowledge tune runs/tickets --undo
+
+    For a model to which much has been added: what was chosen before may give the new entries too little weight.
+    The texts should be like those that the model is used on, those that the new entries are about among them; at
+    least 20. What is clearly less likely on them than the settings there are is not taken. Not for a label of
+    which there are only a few entries: they count in full already, and need no tuning. A model that is in use
+    elsewhere has to be loaded again.
+    """
+    with plain_errors():
+        from hundredth import load
+        from hundredth.pipeline.tune import tune as tune_model
+        from hundredth.pipeline.tune import untune
+        from hundredth.runtime.texts import columns_for
+        from hundredth.tasks import Task, Verbalisation, load_labelled
+
+        folder = model_folder(model)
+        if back:
+            if file is not None or dry_run:
+                raise UserError(f"--undo and {'--dry-run' if file is None else file} are both given: leave one out")
+            undone = untune(folder)
+            click.echo(json.dumps(undone.to_dict()) if as_json else undone.line())
+            return
+        if file is None:
+            raise UserError("no file of labelled texts: name one, or take the last choice back with --undo")
+        with load(folder, threads=1) as loaded:  # for the labels, of which some may have been added
+            name, fields, labels = loaded.manifest.task.name, loaded.fields, loaded.labels
+        columns = columns_for(fields, text_columns, label_column)
+        words = Verbalisation.default(columns, labels)
+        task = Task(name, columns, labels, words, label_column=label_column)
+        found = tune_model(folder, load_labelled(file, task), save=not dry_run)
+        click.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
 
 
 @click.command("import", cls=Command)
 @model_argument
 @argument("file", "File of labelled texts: .csv, .tsv, .jsonl or .parquet.", type=PATH)
-@_label_column_option
-@click.option(
-    "--text-column",
-    "text_columns",
-    multiple=True,
-    help="Column of a text, where it is not named as the field is; once for each field, in their order.",
-)
+@label_column_option
+@text_columns_option
 @click.option("--new-labels", is_flag=True, help="Add the labels that the model does not know; they are for good.")
 @click.option("--dry-run", is_flag=True, help="Read and check the file, and change nothing.")
 @log_options
@@ -92,9 +148,9 @@ def import_entries(
 @model_argument
 @argument("file", "File to write, .jsonl or .csv; - for standard output.", type=PATH, default="-", required=False)
 @click.option("--origin", help="Only entries of an origin: gold, generated, unlabelled or user.")
-@_label_column_option
+@label_column_option
 def export(model: Path, file: Path, origin: str | None, label_column: str) -> None:
-    """Write entries with texts, label, soft label, origin, id and time, for `import` or other programs.
+    """Write entries with texts, label, likeliest label, soft label, origin, id and time, for `import` or others.
 
     \b
     hundredth knowledge export runs/tickets taught.jsonl --origin user

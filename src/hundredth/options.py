@@ -65,12 +65,23 @@ def set_option(metavar: str) -> Callable[[Function], Function]:
     return click.option("--set", "settings", metavar=metavar, multiple=True, help="Any other setting.")
 
 
+def text_columns_option(command: Function) -> Function:
+    """Declare --text-column, which arrives as `text_columns`."""
+    return click.option(
+        "--text-column",
+        "text_columns",
+        multiple=True,
+        help="Column of a text, where it is not named as the field is; once for each field, in their order.",
+    )(command)
+
+
 def threads_option(about: str) -> Callable[[Function], Function]:
     """Declare --threads, a number from 0 on, which is its default."""
     return click.option("--threads", type=click.IntRange(min=0), default=0, help=about)
 
 
 model_argument = argument("model", "Folder of a model, or of the run that made it.", type=PATH)
+label_column_option = click.option("--label-column", default="label", help="Column of the label.")
 quiet_option = click.option("--quiet", is_flag=True, help="Say nothing of the progress.")
 engine_option = click.option(
     "--engine",

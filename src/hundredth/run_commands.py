@@ -161,6 +161,10 @@ def evaluate(
     each part is worth, and a line says it for each. An evaluation that was stopped goes on with the same command.
     """
     with plain_errors(run, resumable=True):
+        if (run / "hundredth.json").exists() and not (run / "run.yaml").exists():
+            made_by = run.absolute().parent
+            of = f", {made_by}" if (made_by / "run.yaml").exists() else ""
+            raise UserError(f"{run} is a model: name the folder of the run that made it{of}")
         from hundredth.evaluation.controls import evaluate as run_evaluation
         from hundredth.evaluation.report import write_report
         from hundredth.hub import give_up_early_without_hub

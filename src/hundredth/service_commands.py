@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from hundredth.console import model_folder, plain_errors
+from hundredth.console import plain_errors
 from hundredth.errors import MissingExtraError
+from hundredth.folders import model_folder
 from hundredth.options import PATH, Command, engine_option, model_argument
 
 # The names of the extra's packages as they are imported.

@@ -74,7 +74,7 @@ def check_file(path: Path) -> None:
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:
-    """Read a whole file, dropping a byte-order mark; UserError names the place that is not UTF-8."""
+    """Read a whole file, dropping a byte-order mark; UserError names the place that is not UTF-8, or NUL."""
     check_file(path)
     data = path.read_bytes()
     if encoding != "utf-8":
@@ -82,19 +82,36 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data:
         raise UserError(f"{path} is empty")
+    order = _utf_16(data)
+    if order is not None:
+        raise UserError(
+            f"{path} is UTF-16, not UTF-8: convert it first, for example with 'iconv -f UTF-16{order} -t UTF-8'"
+        )
     try:
-        return data.decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise UserError(
-                f"{path} is UTF-16, not UTF-8: convert it first, for example with 'iconv -f UTF-16 -t UTF-8'"
-            ) from None
         line = data.count(b"\n", 0, error.start) + 1
         place = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
         raise UserError(
             f"{path} is not UTF-8: line {line}, byte {place} of the line is 0x{data[error.start]:02x}; "
             "convert the file first, for example with 'iconv -f WINDOWS-1252 -t UTF-8'"
         ) from None
+    nul = text.find("\0")
+    if nul >= 0:
+        line = text.count("\n", 0, nul) + 1
+        raise UserError(f"{path} line {line}: holds a NUL byte, which is no part of a text: remove it")
+    return text
+
+
+def _utf_16(data: bytes) -> str | None:
+    """Return the byte order to name to iconv (none behind a mark, which tells it) if this is UTF-16, else None."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return ""
+    # Without a mark it is told by the letters of English, of which one byte is 0, always on the same side.
+    first, second = data[:1000:2].count(0), data[1:1000:2].count(0)
+    if 4 * max(first, second) < len(data[:1000]) or 10 * min(first, second) > max(first, second):
+        return None
+    return "LE" if second > first else "BE"
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:
@@ -229,8 +246,10 @@ def _class_name(path: Path, column: str, value: object, names: list[str]) -> str
 def _header(path: Path, row: list[str], *, split_by_commas: bool = True) -> tuple[str, ...]:
     # A table saved together with its row numbers has a first column without a name.
     columns = tuple(name.strip() or f"column_{number}" for number, name in enumerate(row, start=1))
+    if row[0].strip().lower().startswith("sep="):
+        raise UserError(f"{path} begins with a line 'sep=', which only Excel reads: remove that line")
     if split_by_commas and len(columns) == 1:
-        for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        for mark, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")):
             if mark in columns[0]:
                 raise UserError(
                     f"{path} seems to be separated by {name} (header {columns[0]!r}): "

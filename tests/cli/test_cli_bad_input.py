@@ -55,6 +55,7 @@ def test_a_file_that_cannot_be_learnt_from(
         (["{data}", "--label-column", "intent"], r"has no column 'intent'; its columns are 'text', 'label'"),
         (["{data}", "--text-column", "label", "--label-column", "label"], r"a column is named twice"),
         (["{data}", "--dev", "{folder}/none.csv"], r"none\.csv does not exist"),
+        (["{data}", "--dev", "{data}"], r"each of the 8 training rows repeats a text of .*data\.csv"),
         (["{data}", "--dev", "{other}"], r"has labels that the training data does not: 'z'"),
         (["{data}", "--unlabelled", "{folder}/none.txt"], r"none\.txt does not exist"),
         (["{data}", "--unlabelled-limit", "5"], r"there is no file of unlabelled texts"),
@@ -67,7 +68,7 @@ def test_a_file_that_cannot_be_learnt_from(
         (["{data}", "--threads", "-1"], r"threads=-1: input should be greater than or equal to 0"),
         (["{data}", "--set", "student.epoch=3"], r"there is no setting student\.epoch"),
         (["{data}", "--set", "student.epochs"], r"write PATH=VALUE"),
-        (["{data}", "--config", "{folder}/none.yaml"], r"none\.yaml: cannot be read"),
+        (["{data}", "--config", "{folder}/none.yaml"], r"none\.yaml does not exist \(looked in "),
         (["{data}", "--llm", "./no-such-llm"], r"model '\./no-such-llm': no such file or folder"),
         (
             ["{data}", "--llm", "package:no_such_package/x"],
@@ -179,7 +180,7 @@ def test_the_folder_of_another_task(
 ) -> None:
     (tmp_path / "data.csv").write_bytes(as_csv(GOOD))
     said = refused("transfer", tmp_path / "data.csv", *names, "--out", finished_run)
-    assert_matches(r"holds a run of another task, 'tickets' with labels .*; choose another --out", said)
+    assert_matches(r"holds a run of another task, 'tickets' with labels .*: choose another --out; to go on", said)
 
 
 def test_a_folder_that_something_else_lies_in(
@@ -200,7 +201,8 @@ def test_a_folder_that_cannot_be_made(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     said = refused("transfer", tickets, *names, "--out", tmp_path / place)
-    assert_matches(r"file.*: (Not a directory|File exists)", said)
+    assert_matches(rf"{tmp_path / 'file'} is a file, where a run needs a folder: name another with --out", said)
+    assert (tmp_path / "file").read_text() == "in the way"
 
 
 def test_an_option_that_is_not_there(run: Any, tickets: Path) -> None:

@@ -91,8 +91,9 @@ def test_a_prediction_that_is_not_sure_enough_is_not_given(run: Any, refused: Re
     assert run("predict", model, "--explain", "--abstain-below", "1", TEXT).stdout.startswith("-\t")
     explained = json.loads(run("predict", model, "--explain", "--json", "--abstain-below", "1", TEXT).stdout)
     assert explained["label"] is None
-    assert "both given" in refused("predict", model, "--abstain-below", "0.5", "--max-error", "0.1", TEXT)
-    assert "max_error is 1e-06" in refused("predict", model, "--max-error", "0.000001", TEXT)
+    said = refused("predict", model, "--abstain-below", "0.5", "--max-error", "0.1", TEXT)
+    assert said == "--abstain-below and --max-error are both given: leave one out"
+    assert "--max-error is 1e-06" in refused("predict", model, "--max-error", "0.000001", TEXT)
 
 
 def test_the_run_keeps_what_the_thresholds_are_chosen_by(run: Any, model: Path) -> None:

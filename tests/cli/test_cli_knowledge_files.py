@@ -209,11 +209,12 @@ def test_an_export_has_all_that_is_known_of_an_entry(
     model = make_model(entries=((("money",), 1),))
     run("knowledge", "correct", model, "my card", "--label", "fee", "--new-label")
     lines = as_json(run("knowledge", "export", model).stdout)
-    assert list(lines[0]) == ["text", "label", "soft_label", "origin", "id", "created"]
+    assert list(lines[0]) == ["text", "label", "likeliest", "soft_label", "origin", "id", "created"]
     assert lines[0]["soft_label"] == pytest.approx({"card_swallowed": 0.05, "refund": 0.9, "delivery": 0.05})
     [line] = as_json(run("knowledge", "export", model, "-", "--origin", "user").stdout)
     assert line.pop("created").endswith("+00:00")
-    assert line == {"text": "my card", "label": "fee", "soft_label": {"fee": 1}, "origin": "user", "id": 2}
+    about = {"text": "my card", "label": "fee", "likeliest": "fee", "soft_label": {"fee": 1}}
+    assert line == {**about, "origin": "user", "id": 2}
     run("knowledge", "export", model, tmp_path / "a.csv", "--origin", "user", "--label-column", "intent")
     [row] = csv.DictReader(io.StringIO((tmp_path / "a.csv").read_text()))
     assert (row["text"], row["intent"], row["soft_label"]) == ("my card", "fee", '{"fee": 1.0}')
@@ -221,6 +222,43 @@ def test_an_export_has_all_that_is_known_of_an_entry(
     assert "ends in '.txt'" in refused("knowledge", "export", model, tmp_path / "b.txt")
     assert "field 'text'" in refused("knowledge", "export", model, tmp_path / "b.csv", "--label-column", "text")
     assert [path.name for path in tmp_path.glob("b*")] == []
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_an_entry_without_a_label_of_its_own_has_its_likeliest(
+    suffix: str, run: Any, make_model: MakeModel, tmp_path: Path
+) -> None:
+    model, other = make_model(entries=()), make_model(entries=())
+    with hundredth.load(model) as loaded:
+        loaded.store.put([Given(("money",), None, {"refund": 0.75, "delivery": 0.25}, "generated")])
+    file = tmp_path / f"a{suffix}"
+    run("knowledge", "export", model, file)
+    [row] = as_json(file.read_text()) if suffix == ".jsonl" else csv.DictReader(io.StringIO(file.read_text()))
+    assert (row["label"] or None, row["likeliest"]) == (None, "refund")
+    run("knowledge", "import", other, file)
+    assert entries_of(other) == entries_of(model)
+    run("knowledge", "export", model, file, "--label-column", "likeliest")
+    [row] = as_json(file.read_text()) if suffix == ".jsonl" else csv.DictReader(io.StringIO(file.read_text()))
+    assert (row["likeliest"] or None) is None
+
+
+def test_a_new_label_that_is_one_but_for_its_case_is_refused_with_its_line(
+    refused: Refused, make_model: MakeModel, tmp_path: Path
+) -> None:
+    model = make_model()
+    for rows, said in (
+        (
+            [("my card", "refund"), ("my parcel", "Delivery")],
+            "line 3: unknown label 'Delivery': did you mean 'delivery'?",
+        ),
+        ([("my card", "fee"), ("my parcel", "Fee")], "line 3: unknown label 'Fee': did you mean 'fee'?"),
+    ):
+        file = write(tmp_path / "a.csv", rows)
+        assert refused("knowledge", "import", model, file, "--new-labels").endswith(said)
+    for command in ("add", "correct"):
+        told = refused("knowledge", command, model, "my card", "--label", "REFUND", "--new-label")
+        assert told == "unknown label 'REFUND': did you mean 'refund'?"
+    assert len(entries_of(model)) == 3
 
 
 def test_a_field_may_have_the_name_of_another_column(run: Any, make_model: MakeModel, tmp_path: Path) -> None:

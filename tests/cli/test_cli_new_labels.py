@@ -68,7 +68,7 @@ def test_a_label_that_is_added_while_texts_are_predicted_or_listed(
             return found
 
         monkeypatch.setattr(loaded, "predict_proba", overtaken)
-        [line] = labelled_as_json(loaded, [(TEXT,)], 0.0)
+        [line] = labelled_as_json(loaded, [(1, (TEXT,))], 0.0)
         assert list(json.loads(line)["probabilities"]) == ["card_swallowed", "refund", "delivery"]
     entries = ModelStore.entries
 

@@ -93,8 +93,9 @@ def test_a_text_of_several_lines_stays_on_one_line(run: Any, model: Path) -> Non
 def test_json_lines(run: Any, model: Path, expected: list[tuple[str, float]]) -> None:
     found = [json.loads(line) for line in run("predict", model, "--json", *TEXTS).stdout.splitlines()]
     assert [(one["label"], one["probability"]) for one in found] == expected
+    assert [(one["line"], one["texts"]) for one in found] == [(n, [text]) for n, text in enumerate(TEXTS, start=1)]
     for one in found:
-        assert list(one) == ["label", "probability", "probabilities"]
+        assert list(one) == ["line", "texts", "label", "probability", "probabilities"]
         assert one["probabilities"][one["label"]] == max(one["probabilities"].values())
         assert sum(one["probabilities"].values()) == pytest.approx(1)
 
@@ -137,7 +138,8 @@ def test_an_explanation_for_people_adds_up_what_is_far(run: Any, finished_run: P
 def test_an_explanation_for_programs(run: Any, model: Path) -> None:
     [line] = run("predict", model, "--explain", "--json", TEXTS[0]).stdout.splitlines()
     with hundredth.load(model) as loaded:
-        assert json.loads(line) == json.loads(json.dumps(loaded.explain(TEXTS[0]).to_dict()))
+        why = json.loads(json.dumps(loaded.explain(TEXTS[0]).to_dict()))
+    assert json.loads(line) == {"line": 1, "texts": [TEXTS[0]], **why}
 
 
 def test_a_file_longer_than_what_is_predicted_at_once(run: Any, model: Path, tmp_path: Path) -> None:
@@ -145,6 +147,32 @@ def test_a_file_longer_than_what_is_predicted_at_once(run: Any, model: Path, tmp
     (tmp_path / "many.txt").write_text("\n".join(texts))
     lines = run("predict", model, "--file", tmp_path / "many.txt").stdout.splitlines()
     assert [line.split("\t")[2] for line in lines] == texts
+
+
+def test_blank_lines_do_not_stop_it(run: Any, model: Path, tmp_path: Path) -> None:
+    """A file of mails ends with one, or has them between: all before it would be answered, and none after."""
+    texts = [f"{TEXTS[number % 3]} {number}" for number in range(300)]
+    content = "\n".join([*texts, "", TEXTS[0], " ", ""])
+    (tmp_path / "a.txt").write_text(content)
+    for result in (
+        run("predict", model, "--json", stdin=content),
+        run("predict", model, "--json", "--file", tmp_path / "a.txt"),
+    ):
+        assert result.exit_code == 0
+        found = [json.loads(line) for line in result.stdout.splitlines()]
+        assert len(found) == 301
+        assert (found[-1]["line"], found[-1]["texts"]) == (302, [TEXTS[0]])
+        assert result.stderr == "2 blank lines were passed over\n"
+
+
+def test_the_column_of_the_texts_may_have_another_name(
+    run: Any, refused: Refused, model: Path, tmp_path: Path, expected: list[tuple[str, float]]
+) -> None:
+    file = tmp_path / "mails.csv"
+    file.write_text("\n".join(["id,body", *(f'1,"{text}"' for text in TEXTS)]))
+    shown = run("predict", model, "--file", file, "--text-column", "body").stdout.splitlines()
+    assert shown == lines_of(expected, TEXTS)
+    assert refused("predict", model, "--file", file).endswith("its columns are 'id', 'body': see --text-column")
 
 
 def test_a_text_of_a_megabyte(run: Any, model: Path) -> None:
@@ -170,7 +198,12 @@ def test_a_task_of_two_fields_reads_files_and_json_lines(
         (["{none}", "a text"], None, "none is not a model folder: it has no hundredth.json"),
         (["{model}", "  "], None, "text 0 is empty"),
         (["{model}"], "", "standard input holds no text"),
-        (["{model}"], "one\n\nthree\n", "standard input line 2: 'text' is empty"),
+        (["{model}"], "\n \n", "standard input holds no text"),
+        (
+            ["{model}", "--text-column", "a", "a text"],
+            None,
+            "texts are given and --text-column a too: leave one out",
+        ),
         (["{model}"], b"caf\xe9\n", "standard input is not UTF-8"),
         (["{model}", "--file", "{none}.txt"], None, "none.txt cannot be read: No such file or directory"),
         (["{model}", "--file", "{empty}"], None, "empty.txt holds no text"),
@@ -185,6 +218,15 @@ def test_mistakes(
     (tmp_path / "empty.txt").touch()
     places = {"model": model, "none": tmp_path / "none", "empty": tmp_path / "empty.txt"}
     assert said in refused("predict", *(one.format(**places) for one in arguments), stdin=stdin)
+
+
+def test_a_model_is_no_run_to_evaluate(
+    refused: Refused, finished_run: Path, make_model: Callable[..., Path]
+) -> None:
+    said = refused("evaluate", finished_run / "model")
+    assert said == f"{finished_run}/model is a model: name the folder of the run that made it, {finished_run}"
+    alone = make_model()
+    assert refused("evaluate", alone) == f"{alone} is a model: name the folder of the run that made it"
 
 
 def test_a_run_without_a_model_yet(refused: Refused, finished_run: Path) -> None:

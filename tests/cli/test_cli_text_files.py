@@ -20,9 +20,13 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
+def texts_of(*arguments: Any) -> list[tuple[str, ...]]:
+    return [texts for _, texts in read_texts(*arguments)]
+
+
 def test_a_text_file_is_one_text_a_line(tmp_path: Path) -> None:
     path = write(tmp_path / "a.TXT", "\ufeffone text\r\nanother, with a comma\nlast")
-    assert list(read_texts(path, ["text"])) == [("one text",), ("another, with a comma",), ("last",)]
+    assert texts_of(path, ["text"]) == [("one text",), ("another, with a comma",), ("last",)]
 
 
 @pytest.mark.parametrize(
@@ -38,34 +42,60 @@ def test_a_table_is_read_by_the_names_of_its_columns(
     rows = [["answer", "id", "question"], [cell, "1", "is it"], ["no", "2", "was it"]]
     content = "".join(separator.join(row) + "\n" for row in rows)
     path = write(tmp_path / f"a{suffix}", f"\ufeff{content}")
-    assert list(read_texts(path, ["question", "answer"])) == [("is it", text), ("was it", "no")]
+    assert texts_of(path, ["question", "answer"]) == [("is it", text), ("was it", "no")]
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".ndjson"])
 def test_json_lines_are_read_by_name(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"a{suffix}", '{"b": "y", "a": "ü", "c": 1}\n\n{"a": "2", "b": "3"}\n')
-    assert list(read_texts(path, ["a", "b"])) == [("ü", "y"), ("2", "3")]
+    assert texts_of(path, ["a", "b"]) == [("ü", "y"), ("2", "3")]
 
 
 def test_parquet_is_read_where_it_is_installed(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     parquet.write_table(pyarrow.table({"id": [1, 2], "text": ["a", "b"]}), tmp_path / "a.parquet")
-    assert list(read_texts(tmp_path / "a.parquet", ["text"])) == [("a",), ("b",)]
+    assert texts_of(tmp_path / "a.parquet", ["text"]) == [("a",), ("b",)]
 
 
 def test_standard_input_is_lines_for_one_field_and_json_lines_for_more() -> None:
-    assert list(read_texts(io.StringIO("a\nb\n"), ["text"])) == [("a",), ("b",)]
+    assert texts_of(io.StringIO("a\nb\n"), ["text"]) == [("a",), ("b",)]
     line = json.dumps({"x": "a", "y": "b"})
-    assert list(read_texts(io.StringIO(f"{line}\n\n"), ["x", "y"])) == [("a", "b")]
+    assert texts_of(io.StringIO(f"{line}\n\n"), ["x", "y"]) == [("a", "b")]
 
 
 def test_lines_are_given_as_they_come_and_a_table_not_before_it_is_read() -> None:
     """Silent otherwise: what is piped in would be answered at its end alone."""
-    texts = read_texts(io.StringIO("first\n \n"), ["text"])
-    assert next(texts) == ("first",)
-    with pytest.raises(UserError, match="standard input line 2: 'text' is empty"):
+    texts = read_texts(io.StringIO("first\n\ud800\n"), ["text"])
+    assert next(texts) == (1, ("first",))
+    with pytest.raises(UserError, match="standard input line 2: 'text' holds half of a surrogate pair"):
         next(texts)
+
+
+def test_blank_lines_are_passed_over_and_told(tmp_path: Path) -> None:
+    content = "\none\n \t\r\nthree\n\n"
+    for source in (io.StringIO(content), write(tmp_path / "a.txt", content)):
+        blank: list[int] = []
+        assert list(read_texts(source, ["text"], (), blank)) == [(2, ("one",)), (4, ("three",))]
+        assert blank == [1, 3, 5]
+    blank = []
+    assert list(read_texts(io.StringIO('\n{"x": "a", "y": "b"}\n'), ["x", "y"], (), blank)) == [(2, ("a", "b"))]
+    assert blank == [1]
+
+
+def test_columns_may_have_other_names(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'b,a,x\n"two\nlines",one,1\nfour,three,2\n')
+    found = [(2, ("one", "two\nlines")), (4, ("three", "four"))]
+    assert list(read_texts(path, ["x", "y"], ["a", "b"])) == found
+    piped = io.StringIO('{"b": "four", "a": "three"}\n')
+    assert texts_of(piped, ["x", "y"], ["a", "b"]) == [("three", "four")]
+    with pytest.raises(UserError, match="'a' are not one column for each field: this task reads 'x', 'y'"):
+        read_texts(path, ["x", "y"], ["a"])
+    with pytest.raises(UserError, match="no column 'text'; its columns are 'b', 'a', 'x': see --text-column"):
+        read_texts(path, ["text"])
+    for plain in (write(tmp_path / "a.txt", "one\n"), io.StringIO("one\n")):
+        with pytest.raises(UserError, match="one text a line, and no columns: leave --text-column a out"):
+            read_texts(plain, ["text"], ["a"])
 
 
 def test_a_bad_row_of_a_table_is_told_before_the_first_answer(
@@ -78,13 +108,12 @@ def test_a_bad_row_of_a_table_is_told_before_the_first_answer(
 
 def test_a_cell_of_a_megabyte_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text\n" + "x" * (1 << 20) + "\n")
-    assert [len(text) for (text,) in read_texts(path, ["text"])] == [1 << 20]
+    assert [len(text) for (text,) in texts_of(path, ["text"])] == [1 << 20]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "fields", "message"),
     [
-        ("a.txt", "one\n\nthree\n", ["text"], "a.txt line 2: 'text' is empty"),
         ("a.txt", "one\n", ["x", "y"], "cannot hold x, y: use .csv, .tsv"),
         ("a.txt", b"caf\xe9\n", ["text"], "a.txt is not UTF-8"),
         ("a.csv", "text\n1\n \n", ["text"], "a.csv line 3: 'text' is empty"),
@@ -104,13 +133,13 @@ def test_what_cannot_be_read_is_named_with_its_line(
 ) -> None:
     path = write(tmp_path / name, content)
     with pytest.raises(UserError) as caught:
-        list(read_texts(path, fields))
+        texts_of(path, fields)
     assert message in str(caught.value)
 
 
 def test_a_text_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.txt cannot be read"):
-        list(read_texts(tmp_path / "nowhere.txt", ["text"]))
+        texts_of(tmp_path / "nowhere.txt", ["text"])
 
 
 @pytest.mark.parametrize(
@@ -154,5 +183,5 @@ def test_a_table_is_predicted_with_the_texts_that_an_import_adds(
         json.loads(line)
         for line in run("knowledge", "list", model, "--origin", "user", "--json").stdout.splitlines()
     ]
-    assert [tuple(one["texts"]) for one in shown] == list(read_texts(path, ["text"]))
-    assert [text for (text,) in read_texts(path, ["text"])] == ['"my card" 3"', 'the parcel""', " card"]
+    assert [tuple(one["texts"]) for one in shown] == texts_of(path, ["text"])
+    assert [text for (text,) in texts_of(path, ["text"])] == ['"my card" 3"', 'the parcel""', " card"]

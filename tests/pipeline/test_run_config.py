@@ -1,5 +1,6 @@
 """A run's config: what is read, what overrides what, and how mistakes are said."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -165,5 +166,5 @@ def test_a_file_that_is_no_config_is_refused_in_one_line(yaml_file: Path, conten
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no\.yaml: cannot be read"):
+    with pytest.raises(UserError, match=rf"no\.yaml does not exist \(looked in {re.escape(str(tmp_path))}\)"):
         make_config(NAMED, tmp_path / "no.yaml")

@@ -118,6 +118,68 @@ def test_a_new_row_in_the_data_redoes_everything(finished_run: Path, tickets: Pa
     assert "The machine ate my card again." in texts
 
 
+def with_new_label(tickets: Path, path: Path) -> Path:
+    path.write_text(
+        tickets.read_text(encoding="utf-8") + "".join(f"My card melted {i}.,card_melted\n" for i in range(5)),
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_a_new_label_in_a_file_of_another_name_tells_both_ways_to_keep_what_users_taught(
+    finished_run: Path, tickets: Path, tmp_path: Path
+) -> None:
+    """To follow the message must lose nothing: the model's folder holds what users taught it."""
+    other = with_new_label(tickets, tmp_path / "tickets-v2.csv")
+    old = config_of(finished_run).task.data
+    with pytest.raises(UserError) as caught:
+        transfer(config_of(finished_run, f"task.data={other}"), finished_run)
+    said = str(caught.value)
+    assert f"put it at {old} (what users taught is then taken over)" in said
+    assert f"'hundredth knowledge export {finished_run} taught.jsonl --origin user'" in said
+    assert "remove" not in said
+
+
+def test_a_new_label_in_the_same_file_keeps_what_users_taught(finished_run: Path, tickets: Path) -> None:
+    """As the message above promises."""
+    transfer(config_of(finished_run, f"task.data={tickets}"), finished_run)
+    with hundredth.load(finished_run / "model") as model:
+        model.store.add(["the atm gobbled up my visa"], ["card_swallowed"])
+    with_new_label(tickets, tickets)
+    transfer(config_of(finished_run), finished_run)
+    with hundredth.load(finished_run / "model") as model:
+        assert "card_melted" in model.labels
+        assert [entry.texts for entry in model.store.entries("user")] == [("the atm gobbled up my visa",)]
+
+
+def test_another_file_of_the_same_labels_is_said_to_redo_the_run(
+    finished_run: Path, tickets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "has the same fields and labels, so the run is redone with it; what users taught its model is taken over"
+    other, moved = tmp_path / "tickets-v2.csv", tmp_path / "moved" / "tickets.csv"
+    moved.parent.mkdir()
+    for path in (other, moved):
+        shutil.copy(tickets, path)
+    before = made_at(finished_run)
+    transfer(config_of(finished_run, f"task.data={moved}"), finished_run, Reporter())
+    assert redone(before, finished_run) == []
+    assert said not in capsys.readouterr().err
+    transfer(config_of(finished_run, f"task.data={other}"), finished_run, Reporter())
+    assert redone(before, finished_run) == list(STAGES)
+    assert said in capsys.readouterr().err
+
+
+def test_another_spelling_of_a_path_names_the_same_file(
+    finished_run: Path, tickets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transfer(config_of(finished_run, f"task.data={tickets}"), finished_run)
+    with_new_label(tickets, tickets)
+    monkeypatch.chdir(tickets.parent)
+    transfer(config_of(finished_run, f"task.data={tickets.name}"), finished_run)
+    with hundredth.load(finished_run / "model") as model:
+        assert "card_melted" in model.labels
+
+
 def test_a_run_of_another_task_is_refused_and_left_as_it_is(
     finished_run: Path, tmp_path: Path, write_table: Any
 ) -> None:

@@ -15,8 +15,8 @@ import hundredth
 from hundredth.cli import app
 from hundredth.errors import UserError
 from hundredth.files import read_json
-from hundredth.pipeline.tune import mixed_by, tune, without_themselves
-from hundredth.runtime import CalibrationInfo, CorrectionInfo, Manifest, RetrievalInfo
+from hundredth.pipeline.tune import mixed_by, tune, untune, without_themselves
+from hundredth.runtime import CalibrationInfo, CorrectionInfo, DevInfo, Manifest, RetrievalInfo
 from hundredth.store import Neighbours, calibrate
 from hundredth.student.selection import RetrievalGrid
 from hundredth.tasks.schema import Example
@@ -83,16 +83,96 @@ def test_a_text_in_the_store_is_not_its_own_neighbour(model: Path, ticket_rows: 
     assert max(found.before.accuracy, found.after.accuracy) < 0.9
 
 
+def contents(model: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in model.iterdir() if path.suffix in (".json", ".md")}
+
+
 def test_a_dry_run_changes_nothing(model: Path, examples: list[Example]) -> None:
-    before = {path.name: path.read_bytes() for path in model.iterdir() if path.suffix in (".json", ".md")}
-    tune(model, examples, save=False)
-    assert {name: (model / name).read_bytes() for name in before} == before
+    set_retrieval(model, 1, 1.0, 0.0, calibration=20.0)
+    before = contents(model)
+    assert tune(model, examples, save=False).rejected is None
+    assert contents(model) == before
+
+
+def test_too_few_texts_are_refused(model: Path, examples: list[Example]) -> None:
+    """Silent otherwise: one text alone gave lambda 1 and calibration 20, and the model was ruined."""
+    before = contents(model)
+    for count in (1, 19):
+        with pytest.raises(UserError, match=f"^the labelled texts are {count}, too few .* give at least 20"):
+            tune(model, examples[:count])
+    assert contents(model) == before
+    tune(model, examples[:20], save=False)
+
+
+def test_settings_that_are_clearly_less_likely_are_not_taken(model: Path, examples: list[Example]) -> None:
+    labels = Manifest.read(model).task.labels
+    moved = [replace(one, label=((one.label or 0) + 1) % len(labels)) for one in examples]
+    with hundredth.load(model) as loaded:
+        loaded.store.delete([entry.id for entry in loaded.store.entries()])
+        loaded.store.add([f"{one.texts[0]} Bye." for one in moved], [labels[one.label or 0] for one in moved])
+    assert tune(model, moved).after.weight > 0
+    before = contents(model)
+    found = tune(model, moved, RetrievalGrid(weight=(0.0,), preferred=0.0))
+    assert found.rejected is not None
+    assert (found.rejected.weight, found.after) == (0.0, found.before)
+    assert found.lines()[2].endswith("the others are clearly less likely on these texts")
+    assert contents(model) == before
+
+
+def test_settings_that_are_chosen_again_stay(model: Path, examples: list[Example]) -> None:
+    set_retrieval(model, 1, 1.0, 0.0, calibration=20.0)
+    taken = tune(model, examples)
+    before = contents(model)
+    again = tune(model, examples)
+    assert again.rejected == taken.after == again.after == again.before
+    assert again.lines()[1].startswith("chosen K ")
+    assert again.lines()[2].startswith("the settings stay as they were: the same are chosen again")
+    assert contents(model) == before
+
+
+def test_a_missing_record_of_texts_is_made_though_the_settings_stay(model: Path, examples: list[Example]) -> None:
+    """What `max_error` tells the user of an old model to do."""
+    set_retrieval(model, 1, 1.0, 0.0, calibration=20.0)
+    tune(model, examples)
+    tuned = Manifest.read(model)
+    replace(tuned, dev=DevInfo()).write(model)
+    found = tune(model, examples)
+    assert found.rejected is not None
+    made = Manifest.read(model)
+    assert (made.retrieval, made.calibration) == (tuned.retrieval, tuned.calibration)
+    assert made.dev.texts == len(examples)
+    np.testing.assert_allclose(made.dev.threshold, tuned.dev.threshold)
+
+
+def test_the_last_choice_is_taken_back(model: Path, examples: list[Example]) -> None:
+    with pytest.raises(UserError, match="keeps no settings from before a tuning"):
+        untune(model)
+    set_retrieval(model, 1, 1.0, 0.0, calibration=20.0)
+    first = contents(model)
+    tune(model, examples)
+    undone = untune(model)
+    assert contents(model) == first
+    assert undone.to_dict() == {"k": 1, "temperature": 1.0, "weight": 0.0, "calibration": 20.0}
+    tune(model, examples)
+    set_retrieval(model, 1, 1.0, 0.0, calibration=15.0)
+    second = Manifest.read(model)
+    tune(model, examples[:30])
+    untune(model)
+    found = Manifest.read(model)
+    assert (found.retrieval, found.calibration, found.dev) == (second.retrieval, second.calibration, second.dev)
+    assert (
+        f"on {len(examples)} labelled texts: K 1, t 1, lambda 0, calibration 15."
+        in contents(model)["README.md"].decode()
+    )
+    with pytest.raises(UserError, match="there is nothing to undo"):  # one step is kept
+        untune(model)
 
 
 def test_the_card_says_that_it_was_tuned_and_says_it_once(model: Path, examples: list[Example]) -> None:
     card = (model / "README.md").read_text()
-    tune(model, examples)
-    found = tune(model, examples)
+    for calibration in (20.0, 15.0):
+        set_retrieval(model, 1, 1.0, 0.0, calibration=calibration)
+        found = tune(model, examples)
     text = (model / "README.md").read_text()
     assert text.startswith(card)
     assert text.count("Tuned anew on") == 1
@@ -141,12 +221,15 @@ def test_a_store_of_nothing_but_the_texts_themselves_leaves_a_model_that_loads(m
         [kept, *others] = loaded.store.entries("gold")
         loaded.store.delete([entry.id for entry in others])
         loaded.store.delete([entry.id for entry in loaded.store.entries("generated")])
-    tune(model, [Example(kept.texts, kept.label), Example(("Where is my money?",), kept.label)])
+    set_retrieval(model, 1, 1.0, 0.0, calibration=20.0)
+    both = [Example(kept.texts, kept.label), Example(("Where is my money?",), kept.label)]
+    assert tune(model, both, least=2).rejected is None
     with hundredth.load(model) as loaded:
         assert np.isfinite(loaded.manifest.dev.similarity).all()
         loaded.store.delete([kept.id])
-    assert tune(model, [Example(kept.texts, kept.label)] * 2).after.accuracy in (0.0, 1.0)
-    assert Manifest.read(model).dev.similarity == ()
+    replace(Manifest.read(model), dev=DevInfo(texts=1)).write(model)
+    assert tune(model, [Example(kept.texts, kept.label)] * 2, least=2).after.accuracy in (0.0, 1.0)
+    assert (Manifest.read(model).dev.texts, Manifest.read(model).dev.similarity) == (2, ())
 
 
 def test_a_model_without_a_store_is_refused(model: Path, examples: list[Example], tmp_path: Path) -> None:
@@ -163,8 +246,18 @@ def test_the_command_reads_a_file_and_says_what_was_before_and_is_after(
 ) -> None:
     labels = Manifest.read(model).task.labels
     rows = [(one.texts[0], labels[one.label or 0]) for one in examples]
-    file = write_table(tmp_path / "dev.csv", rows, ("text", "intent"))
-    command = ["knowledge", "tune", str(model.parent), str(file), "--label-column", "intent"]
+    file = write_table(tmp_path / "dev.csv", rows, ("mail", "intent"))
+    set_retrieval(model, 1, 1.0, 0.0, calibration=20.0)
+    command = [
+        "knowledge",
+        "tune",
+        str(model.parent),
+        str(file),
+        "--text-column",
+        "mail",
+        "--label-column",
+        "intent",
+    ]
     shown = CliRunner().invoke(app, [*command, "--dry-run"])
     assert [line.split()[0] for line in shown.stdout.splitlines()] == ["before", "after"]
     assert "tuned" not in read_json(model / "hundredth.json")["provenance"]
@@ -174,6 +267,16 @@ def test_the_command_reads_a_file_and_says_what_was_before_and_is_after(
     refused = CliRunner().invoke(app, command[:-2])
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "no column 'label'" in refused.stderr
+    both = CliRunner().invoke(app, [*command[:-1], "mail"])
+    assert (both.exit_code, "cannot be the column of both texts and labels" in both.stderr) == (2, True)
+    undo = ["knowledge", "tune", str(model.parent), "--undo"]
+    assert CliRunner().invoke(app, [*undo, "--dry-run"]).exit_code == 2
+    assert CliRunner().invoke(app, [*command, "--undo"]).exit_code == 2
+    assert "no file of labelled texts" in CliRunner().invoke(app, command[:3]).stderr
+    assert CliRunner().invoke(app, undo).stdout == "back   K 1, t 1, lambda 0, calibration 20\n"
+    assert Manifest.read(model).calibration.temperature == 20.0
+    again = CliRunner().invoke(app, [*undo, "--json"])
+    assert (again.exit_code, again.stdout) == (2, "")
 
 
 def test_the_command_knows_of_labels_that_were_added(

@@ -104,6 +104,8 @@ def test_what_cannot_be_corrected_is_refused(model, make_model):
         model.correct(" ", "refund")
     with pytest.raises(UserError, match="no entry has the id 99"):
         model.forget([99])
+    with pytest.raises(UserError, match=r"the ids are 3: give a list of ids, such as \[3\]"):
+        model.forget(3)
     assert len(model.log()) == 1
     with (
         hundredth.load(make_model(entries=None)) as plain,
@@ -200,7 +202,7 @@ def test_abstaining_leaves_out_exactly_what_is_below_the_threshold(model):
 
 
 def test_a_target_error_takes_the_threshold_of_the_development_texts(model):
-    with pytest.raises(UserError, match="keeps no record of its development texts"):
+    with pytest.raises(UserError, match="no record of its development texts: `hundredth knowledge tune` makes one"):
         model.predict([TEXT], max_error=0.1)
     dev = DevInfo(40, (0.9, 0.6, 0.4), (20, 30, 40), (0, 1, 9))
     model.manifest = replace(model.manifest, dev=dev)

@@ -37,6 +37,17 @@ def test_what_is_no_folder_is_refused(given, said):
         hundredth.load(given)
 
 
+def test_the_folder_of_a_run_does_for_that_of_its_model(make_model, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(UserError, match="is not a model folder"):
+        hundredth.load(run)
+    make_model().rename(run / "model")
+    for given in (run, str(run), run.as_uri()):
+        with hundredth.load(given, threads=1) as model:
+            assert len(model.store) == 3
+
+
 def test_a_folder_may_be_named_like_a_url(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s3:" / "model").mkdir(parents=True)

@@ -174,9 +174,34 @@ def test_what_is_no_name_for_a_label_is_refused(make_model, name):
             lambda: model.correct(TEXT, name, new_label=True),
             lambda: model.store.add([TEXT, TEXT], ["fee", name], new_labels=True),
         ):
-            with pytest.raises(UserError, match=r"a label needs a name|a new label cannot be named|has no label"):
+            said = r"a label needs a name|a new label cannot be named|has no label|did you mean 'fee'\?"
+            with pytest.raises(UserError, match=said):
                 add()
         assert (model.labels[3:], len(model.log())) == ((), 1)
+
+
+@pytest.mark.parametrize("name", ["Refund", "REFUND", " refund", "refund\n"])
+def test_a_label_that_differs_by_case_or_white_space_alone_is_refused(make_model, name):
+    """Silent otherwise: a label for good beside the one that was meant."""
+    with load(make_model()) as model:
+        known = model.labels
+        for add in (
+            lambda: model.add_label(name),
+            lambda: model.correct(TEXT, name),
+            lambda: model.correct(TEXT, name, new_label=True),
+            lambda: model.store.add([TEXT], [name], new_labels=True),
+        ):
+            with pytest.raises(UserError, match=r"unknown label .*: did you mean 'refund'\?"):
+                add()
+        assert (model.labels, len(model.log())) == (known, 1)
+
+
+def test_labels_that_a_model_was_taught_may_differ_by_case_alone(make_model):
+    with load(make_model(labels=("us", "US", "delivery"))) as model:
+        model.correct(TEXT, "US")
+        assert model.predict([TEXT]) == ["US"]
+        model.correct(TEXT, "us", new_label=True)
+        assert model.predict([TEXT]) == ["us"]
 
 
 def test_no_label_is_left_of_texts_that_are_refused(make_model):

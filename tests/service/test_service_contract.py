@@ -9,7 +9,7 @@ from callers import BEARER, TEXT, said
 
 import hundredth
 from hundredth.files import write_json
-from hundredth.runtime import DevInfo
+from hundredth.runtime import DevInfo, Manifest
 
 LABELS = ["card_swallowed", "refund", "delivery"]
 openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="the package openvino is not installed")
@@ -75,6 +75,15 @@ def test_an_explanation_is_that_of_the_model(client, model):
     assert math.fsum([why["head_share"], *(one["share"] for one in why["neighbours"])]) == pytest.approx(1)
 
 
+def test_what_a_tuning_keeps_to_be_taken_back_is_not_shown(serve, make_model):
+    """Silent otherwise: hundreds of numbers among what the model was made from, on the page too."""
+    folder = make_model()
+    tuned = {"on": "2026-11-22", "previous": {"dev": {"threshold": [0.5] * 200}}}
+    replace(Manifest.read(folder), provenance={"seed": 1, "tuned": tuned}).write(folder)
+    shown = serve(folder).get("/v1/model").json()["provenance"]
+    assert shown == {"seed": 1, "tuned": {"on": "2026-11-22"}}
+
+
 def test_the_model_is_described(client, serve, make_model):
     folder = make_model()
     (folder / "README.md").write_text("# a card")
@@ -138,7 +147,10 @@ def test_a_correction_holds_at_once_and_is_taken_back(client):
 def test_entries_are_added_shown_found_and_deleted(client):
     sent = {"texts": [TEXT, ["refund my money"]], "labels": ["delivery", "refund"], "note": "n"}
     added = client.post("/v1/knowledge", json=sent)
-    assert (added.status_code, added.json()) == (201, {"ids": [4, 5]})
+    change = added.json()["change"]
+    assert (added.status_code, added.json()["ids"]) == (201, [4, 5])
+    assert client.get("/v1/knowledge/log", params={"limit": 1}).json() == {"changes": [change]}
+    assert (change["kind"], change["added"], change["note"], change["undoable"]) == ("add", [[4, 5]], "n", True)
     entry = client.get("/v1/knowledge/4").json()
     assert entry.pop("added").endswith("+00:00")
     assert entry == {

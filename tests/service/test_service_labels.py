@@ -23,7 +23,10 @@ def test_a_label_is_added_when_that_is_said(client):
     sent = {"text": TEXT, "label": "fee", "new_label": True, "note": "n"}
     change = client.post(CORRECT, json=sent, headers={"X-User": "Ada"}).json()["change"]
     sent = {"texts": ["money", "my parcel"], "labels": ["costs", "refund"], "new_labels": True}
-    assert client.post(ADD, json=sent).json() == {"ids": [5, 6]}
+    made = client.post(ADD, json=sent).json()
+    assert (made["ids"], made["change"]["added"]) == ([5, 6], [[5, 6]])
+    near = said(client.post(CORRECT, json={"text": TEXT, "label": " FEE", "new_label": True}), 422, "bad_request")
+    assert near == "unknown label ' FEE': did you mean 'fee'?"
     # One that is there by then is taken as it is.
     again = client.post(CORRECT, json={"text": TEXT, "label": "fee", "new_label": True})
     assert (again.status_code, again.json()["change"]["kind"]) == (200, "correct")

@@ -218,6 +218,59 @@ def test_words_for_the_task_come_from_the_options(tmp_path: Path) -> None:
     assert made.metric == "macro_f1"
 
 
+def test_labels_that_are_numbers_are_noted_until_words_are_set_for_them(tmp_path: Path) -> None:
+    """The LLM would be shown "Label: 1", and no score says that it was."""
+    said = (
+        "the labels are numbers, and the LLM is told nothing else of what they mean; say it with task.label_words"
+    )
+    path = csv_file(tmp_path / "a.csv", rows_of(5, ("-1", "0", "1")))
+    assert noted(load(path), f"{said}, for example --set 'task.label_words.-1=")
+    assert not noted(load(path, label_words={"1": "good"}), said)
+    assert not noted(load(csv_file(tmp_path / "b.csv", rows_of(5, ("0", "1", "x")))), said)
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "said"),
+    [
+        ("where is it,lost", ("a text", "lost"), "'lost' is the name of a column, and on line 12 a value in it"),
+        ("where is it,  lost", ("a text", "lost "), "'lost' is the name of a column, and on line 12"),
+        ("where is it,intent", ("where is it", "a"), "'where is it' is the name of a column, and on line 12"),
+    ],
+)
+def test_a_first_row_taken_for_a_header_is_refused(
+    tmp_path: Path, header: str, row: tuple[str, str], said: str
+) -> None:
+    """One row would be lost, and the LLM would be told that a text is called "Where is it"."""
+    path = csv_file(tmp_path / "a.csv", [*rows_of(5), row, ("another text", row[1])], header)
+    with pytest.raises(UserError) as caught:
+        load(path)
+    assert "the first line must name the columns, for example 'text,label'" in str(caught.value)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("text,label", [("text", "a"), ("one more", "b")]),
+        ("message,topic", [("one more", "topic"), ("and one", "topic")]),
+        ("what they wrote,queue", [("queue", "a"), ("queue", "b")]),
+    ],
+)
+def test_a_header_is_taken_for_one_though_its_words_occur(
+    tmp_path: Path, header: str, rows: list[tuple[str, str]]
+) -> None:
+    assert load(csv_file(tmp_path / "a.csv", [*rows_of(5), *rows], header)).task.fields == (header.split(",")[0],)
+
+
+def test_the_keys_of_json_are_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [{"text": text, "spam": label} for text, label in rows_of(5, ("spam", "ham"))]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert load(path, label_column="spam").task.labels == ("ham", "spam")
+    with pytest.raises(UserError, match="'spam' is the name of a column, and on line 2 a value in it"):
+        load(csv_file(tmp_path / "a.csv", rows_of(5, ("spam", "ham")), "text,spam"))
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
@@ -247,8 +300,10 @@ def test_a_development_file_that_does_not_fit_is_refused(tmp_path: Path) -> None
     path = csv_file(tmp_path / "a.csv", rows_of(5))
     with pytest.raises(UserError, match=r"dev\.csv has labels that the training data does not: 'new'"):
         load(path, dev=csv_file(tmp_path / "dev.csv", [("x", "a"), ("y", "new")]))
-    with pytest.raises(UserError, match="fewer than 2 examples to train on: 'a' \\(0\\), 'b' \\(0\\)"):
+    with pytest.raises(UserError, match=r"each of the 10 training rows repeats a text of .*a\.csv, so nothing is"):
         load(path, dev=path)
+    with pytest.raises(UserError, match=r"fewer than 2 examples to train on: 'a' \(0\)"):
+        load(path, dev=csv_file(tmp_path / "dev.csv", rows_of(5, ("a",))))
 
 
 def test_unlabelled_texts_that_are_all_known_are_refused(tmp_path: Path) -> None:
@@ -265,6 +320,8 @@ def test_cells_that_are_no_text_or_label_are_refused_with_their_line(tmp_path: P
         ({"text": "x", "label": {"a": 1}}, "(dict), which is not a label"),
         ({"text": "\ud800", "label": "a"}, "line 5: column 'text' holds half of a surrogate pair"),
         ({"text": "x", "label": "a\ud83d"}, "line 5: column 'label' holds half of a surrogate pair"),
+        ({"text": "x\0y", "label": "a"}, "line 5: column 'text' holds a NUL character"),
+        ({"text": "x", "label": "a\0"}, "line 5: column 'label' holds a NUL character"),
     ):
         good = [{"text": f"t{i}", "label": "ab"[i % 2]} for i in range(4)]
         path.write_text("\n".join(map(json.dumps, [*good, row])), encoding="utf-8")

@@ -120,11 +120,22 @@ def test_another_encoding_is_read_when_the_layout_prescribes_it(tmp_path: Path) 
         ("a.csv", b'text,label\n"a" b,x\n', "line 2: not valid CSV"),
         ("a.csv", b"text;label\na;b\n", "seems to be separated by semicolons"),
         ("a.csv", b"text\tlabel\na\tb\n", "seems to be separated by tabs"),
+        ("a.csv", b"text|label\na, b|c\n", "seems to be separated by vertical bars"),
+        ("a.csv", b"sep=,\ntext,label\na,b\n", "begins with a line 'sep=', which only Excel reads: remove"),
+        ("a.csv", b"sep=;\r\ntext;label\r\na;b\r\n", "begins with a line 'sep=', which only Excel reads"),
+        ("a.csv", b'"SEP=,"\ntext,label\na,b\n', "begins with a line 'sep=', which only Excel reads"),
+        ("a.tsv", b"sep=\t\ntext\tlabel\na\tb\n", "begins with a line 'sep=', which only Excel reads"),
+        ("a.csv", b"text,label\na,b\nc\0d,b\n", "line 3: holds a NUL byte"),
+        ("a.tsv", b"text\tlabel\na\0\tb\n", "line 2: holds a NUL byte"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "\0"}\n', "line 2: holds a NUL byte"),
         ("a.csv", b"text,text\na,b\n", "more than one column named 'text'"),
         ("a.tsv", b"text\tlabel\na\tb\tc\n", "line 2: 3 columns, but the header has 2"),
         ("a.csv", b"text,label\nfine,a\ncaf\xe9,b\n", "not UTF-8: line 3, byte 4 of the line is 0xe9; convert"),
         ("a.tsv", b"\xef\xbb\xbfcaf\xe9\tlabel\n", "not UTF-8: line 1, byte 4 of the line is 0xe9; convert"),
         ("a.csv", "text,label\na,b\n".encode("utf-16"), "is UTF-16, not UTF-8: convert it first"),
+        ("a.csv", "text,label\na,b\n".encode("utf-16-le"), "is UTF-16, not UTF-8.*'iconv -f UTF-16LE -t UTF-8'"),
+        ("a.csv", "text,label\ncaf\xe9,b\n".encode("utf-16-be"), "UTF-16, .*'iconv -f UTF-16BE -t UTF-8'"),
+        ("a.csv", b"PK\x03\x04\0\0\0\0\xff\0", "not UTF-8: line 1, byte 9 of the line is 0xff"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', "line 2: not valid JSON"),
         ("a.jsonl", b"[1, 2]\n", "line 1: a JSON list, where an object is needed"),
         ("a.jsonl", b"[" * 100_000, "line 1: JSON nested too deeply"),
@@ -138,7 +149,8 @@ def test_a_damaged_file_is_refused_with_its_name_and_place(
 ) -> None:
     with pytest.raises(UserError) as caught:
         read_table(write(tmp_path / name, content))
-    assert message in str(caught.value)
+    for part in message.split(".*"):
+        assert part in str(caught.value)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 

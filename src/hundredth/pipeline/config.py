@@ -143,6 +143,8 @@ def words_in_use(task: Task) -> str:
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"config {file} does not exist (looked in {file.absolute().parent})") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"config {file}: cannot be read as YAML ({str(error).splitlines()[0]})") from error
     if not isinstance(values, dict):

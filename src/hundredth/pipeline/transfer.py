@@ -146,11 +146,12 @@ def transfer(config: RunConfig, root: Path, reporter: Reporter | None = None) ->
     Returns the finished run; its model is in `root / "model"`.
 
     Raises:
-        UserError: bad input, or `root` holds a run of another task.
+        UserError: bad input, or `root` is no folder, or holds a run of another task.
     """
     reporter = reporter or Reporter(quiet=True)
+    _refuse_file(root)
     data = load_task(config.task)
-    _refuse_other_task(root, config, data)
+    other_place = _refuse_other_task(root, config, data)
     run = Run(root, config, reporter)
     held = ExitStack()  # what must be held until the last stage is in its place
     stages = _stages(run, data, held)
@@ -165,7 +166,7 @@ def transfer(config: RunConfig, root: Path, reporter: Reporter | None = None) ->
     with locked(root), threads(config.threads), held:
         # Not before the folder is this process's own: run.yaml must say what its stages are made with.
         write_text(root / CONFIG, save_config(config) + words_in_use(data.task))
-        for note in data.notes:
+        for note in [*data.notes, *other_place]:
             reporter.say(f"  {note}")
         bring_up_to_date(root, stages, announce)
         shutil.rmtree(root / _RL_CHECKPOINT, ignore_errors=True)
@@ -262,17 +263,35 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _refuse_other_task(root: Path, config: RunConfig, data: TaskData) -> None:
-    """Refuse a folder that holds a run of another task, read from another place."""
+def _refuse_file(root: Path) -> None:
+    """Refuse a place for a run where a file lies, or that leads through one."""
+    there = next((place for place in (root, *root.parents) if place.exists()), None)
+    if there is not None and not there.is_dir():
+        raise UserError(f"{there} is a file, where a run needs a folder: name another with --out")
+
+
+def _refuse_other_task(root: Path, config: RunConfig, data: TaskData) -> list[str]:
+    """Refuse a folder that holds a run of another task, read from another place.
+
+    Returns what is to be said where it was read from another place and is redone: it has the same labels.
+    """
     try:
         there = read_json(root / "task" / "task.json")
         earlier = make_config({}, root / CONFIG).task
     except (OSError, ValueError, UserError):
-        return
-    same_task = (tuple(there["fields"]), tuple(there["labels"])) == (data.task.fields, data.task.labels)
-    same_place = (earlier.data, earlier.task) == (config.task.data, config.task.task)
-    if not same_task and not same_place:
-        raise UserError(
-            f"{root} holds a run of another task, {there['name']!r} with labels {', '.join(there['labels'][:5])}; "
-            "choose another --out, or remove that folder"
+        return []
+    task, old, new = data.task, earlier.data or Path(), config.task.data or Path()
+    if earlier.task == config.task.task and old.resolve() == new.resolve():
+        return []
+    if (tuple(there["fields"]), tuple(there["labels"])) == (task.fields, task.labels):
+        said = (
+            f"{root} holds a run made from {old}; {new} has the same fields and labels, so the run is redone with "
+            "it; what users taught its model is taken over"
         )
+        return [said] if there["name"] != task.name else []
+    go_on = f"to go on with new data of the same task, put it at {old} (what users taught is then taken over); "
+    raise UserError(
+        f"{root} holds a run of another task, {there['name']!r} with labels {', '.join(there['labels'][:5])}: "
+        f"choose another --out; {go_on if earlier.task is config.task.task is None else ''}to use what users added "
+        f"there in another run, 'hundredth knowledge export {root} taught.jsonl --origin user' first, and import it"
+    )

@@ -1,5 +1,6 @@
 """Choosing K, t, lambda and the calibration: for a new model, and anew for one whose knowledge has changed."""
 
+import math
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from hundredth.errors import UserError
 from hundredth.files import write_text
+from hundredth.folders import model_folder
 from hundredth.runtime import CalibrationInfo, DevInfo, Manifest, RetrievalInfo, dev_record, load
 from hundredth.store import (
     KnowledgeStore,
@@ -33,6 +35,8 @@ _PREFERRED = 0.7
 _COPIES = 8
 _CARD = "README.md"
 _TUNED = "\nTuned anew on "
+# A handful of texts is fitted by settings that are wrong for all others.
+_LEAST = 20
 # A label that a model gives no chance at all must not outweigh every other text.
 _FLOOR = 1e-6
 
@@ -48,41 +52,86 @@ class Setting:
     accuracy: float
     log_likelihood: float
 
+    @property
+    def shown(self) -> str:
+        """The settings, without how they do."""
+        return _shown(RetrievalInfo(self.k, self.temperature, self.weight), self.calibration)
+
 
 @dataclass(frozen=True)
 class Tuned:
-    """What `tune` has done: on how many texts, and the settings before and after."""
+    """What `tune` has done: on how many texts, and the settings before and after.
+
+    Where what would have been chosen is the same, or clearly less likely, it is `rejected`, and the settings stay.
+    """
 
     texts: int
     before: Setting
     after: Setting
+    rejected: Setting | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """Return both settings with what they come to, a line each."""
-        return [
-            f"{name:<7}K {one.k}, t {one.temperature:g}, lambda {one.weight:g}, calibration {one.calibration:.3g}: "
-            f"accuracy {one.accuracy:.3f}, log-likelihood {one.log_likelihood:.3f} on {self.texts} texts"
-            for name, one in (("before", self.before), ("after", self.after))
+        """Return the settings with what they come to, a line each, and whether they stay as they were."""
+        second = ("after", self.after) if self.rejected is None else ("chosen", self.rejected)
+        shown = [
+            f"{name:<7}{one.shown}: accuracy {one.accuracy:.3f}, log-likelihood {one.log_likelihood:.3f} "
+            f"on {self.texts} texts"
+            for name, one in (("before", self.before), second)
         ]
+        if self.rejected is None:
+            return shown
+        why = "the same are chosen again" if self.rejected == self.before else "the others are clearly less likely"
+        return [*shown, f"the settings stay as they were: {why} on these texts"]
 
 
-def tune(folder: Path, examples: list[Example], grid: RetrievalGrid | None = None, *, save: bool = True) -> Tuned:
+@dataclass(frozen=True)
+class Untuned:
+    """What `untune` has done: the settings that hold again."""
+
+    retrieval: RetrievalInfo
+    calibration: CalibrationInfo
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**asdict(self.retrieval), "calibration": self.calibration.temperature}
+
+    def line(self) -> str:
+        """Return them as a line."""
+        return f"back   {_shown(self.retrieval, self.calibration.temperature)}"
+
+
+def tune(
+    folder: Path,
+    examples: list[Example],
+    grid: RetrievalGrid | None = None,
+    *,
+    save: bool = True,
+    least: int = _LEAST,
+) -> Tuned:
     """Choose K, t, lambda and the calibration of a model folder anew, on labelled texts; nothing is trained.
 
     For a model whose store has changed much since it was made: what was chosen without the new knowledge may give
     it too little weight. The rule is that of a new model, but that of the weights which the texts do not tell from
     the best the one nearest 0.7 is taken, unless `grid` prefers another. A text that is itself in the store is
-    judged by its other neighbours. With `save` the choice goes into hundredth.json, with a record of the texts for
-    `max_error`, and into the model card.
+    judged by its other neighbours. A choice that is less likely on the texts than the settings before, by more than
+    the standard error of the difference, is not taken. With `save` the choice goes into hundredth.json, with a
+    record of the texts for `max_error` and with what was there before for `untune`, and into the model card; where
+    the settings stay, only a record that is missing is made.
 
     Raises:
-        UserError: the model has no store, or there is nothing to choose by.
+        UserError: the model has no store, or there are not even `least` texts to choose by.
     """
+    folder = model_folder(folder)
     grid = grid or RetrievalGrid(preferred=_PREFERRED)
+    if len(examples) < least:
+        raise UserError(
+            f"the labelled texts are {len(examples)}, too few to choose settings by, which would fit these and no "
+            f"others: give at least {least}, or leave the model as it is"
+        )
     gold = np.array(labels_of(examples), dtype=np.int64)
     with load(folder) as model:
         if not model.has_store:
@@ -95,17 +144,56 @@ def tune(folder: Path, examples: list[Example], grid: RetrievalGrid | None = Non
             most = neighbours_needed(max(*grid.k, manifest.retrieval.k), len(store.labels) > logits.shape[1])
             neighbours = without_themselves(store.search(keys, most + _COPIES), most)
     head = softmax(logits, 1.0)
-    before = _judged(head, gold, neighbours, manifest.retrieval, manifest.calibration.temperature)
+    before, was = _judged(head, gold, neighbours, manifest.retrieval, manifest.calibration.temperature)
     chosen, mixed = choose_mixture(grid, head, gold, neighbours)
     temperature = choose_calibration(mixed, gold)
-    after = _judged(head, gold, neighbours, chosen, temperature)
-    found = Tuned(len(gold), before, after)
-    if save:
+    after, becomes = _judged(head, gold, neighbours, chosen, temperature)
+    taken = after != before and not _is_clear(was - becomes)
+    found = Tuned(len(gold), before, after) if taken else Tuned(len(gold), before, before, rejected=after)
+    if save and (taken or not manifest.dev.threshold):
+        if not taken:
+            mixed = mixed_by(manifest.retrieval, head, neighbours)
+            temperature = manifest.calibration.temperature
         nearest = neighbours.similarities[:, 0]
         nearest = nearest[np.isfinite(nearest)]  # a text may stand in the store alone
         record = dev_record(calibrate(mixed, temperature), gold, nearest if len(nearest) else None)
-        _save(folder, manifest, found, record)
+        if taken:
+            _save(folder, manifest, found, record)
+        else:
+            replace(manifest, dev=record).write(folder)
     return found
+
+
+def untune(folder: Path) -> Untuned:
+    """Put back the settings, and the record of texts, that the last `tune` of a model folder replaced.
+
+    Raises:
+        UserError: the model was not tuned, or this is undone already.
+    """
+    folder = model_folder(folder)
+    manifest = Manifest.read(folder)
+    tuned = manifest.provenance.get("tuned")
+    previous = tuned.get("previous") if isinstance(tuned, dict) else None
+    if not previous:
+        raise UserError(f"{folder} keeps no settings from before a tuning: there is nothing to undo")
+    retrieval = RetrievalInfo(**previous["retrieval"])
+    calibration = CalibrationInfo(**previous["calibration"])
+    dev = previous["dev"]
+    numbers = (tuple(dev[name]) for name in ("threshold", "answered", "wrong", "similarity"))
+    provenance = {name: value for name, value in manifest.provenance.items() if name != "tuned"}
+    if previous["tuned"] is not None:
+        provenance["tuned"] = previous["tuned"]
+    _write(
+        folder,
+        replace(
+            manifest,
+            retrieval=retrieval,
+            calibration=calibration,
+            dev=DevInfo(dev["texts"], *numbers),
+            provenance=provenance,
+        ),
+    )
+    return Untuned(retrieval, calibration)
 
 
 def choose_mixture(
@@ -142,29 +230,56 @@ def without_themselves(found: Neighbours, k: int) -> Neighbours:
 
 def _judged(
     head: Doubles, gold: NDArray[np.int64], neighbours: Neighbours, retrieval: RetrievalInfo, calibration: float
-) -> Setting:
+) -> tuple[Setting, Doubles]:
+    """Return how a setting does, and the log-likelihood of each text's label, (N,)."""
     served = calibrate(mixed_by(retrieval, head, neighbours), calibration)
-    likelihood = np.log(np.maximum(served[np.arange(len(gold)), gold], _FLOOR)).mean()
-    accuracy = float((served.argmax(axis=1) == gold).mean())
-    return Setting(
-        **asdict(retrieval), calibration=calibration, accuracy=accuracy, log_likelihood=float(likelihood)
+    likelihoods: Doubles = np.log(np.maximum(served[np.arange(len(gold)), gold], _FLOOR))
+    accuracy, likelihood = float((served.argmax(axis=1) == gold).mean()), float(likelihoods.mean())
+    setting = Setting(**asdict(retrieval), calibration=calibration, accuracy=accuracy, log_likelihood=likelihood)
+    return setting, likelihoods
+
+
+def _is_clear(differences: Doubles) -> bool:
+    """Whether the mean of differences (N,) is above zero by more than its standard error."""
+    return float(differences.mean()) > float(differences.std(ddof=1)) / math.sqrt(len(differences))
+
+
+def _shown(retrieval: RetrievalInfo, calibration: float) -> str:
+    return (
+        f"K {retrieval.k}, t {retrieval.temperature:g}, lambda {retrieval.weight:g}, calibration {calibration:.3g}"
     )
 
 
 def _save(folder: Path, manifest: Manifest, found: Tuned, record: DevInfo) -> None:
-    after = found.after
-    today = datetime.now(UTC).date().isoformat()
+    after, earlier = found.after, manifest.provenance.get("tuned")
+    retrieval, calibration = RetrievalInfo(after.k, after.temperature, after.weight), after.calibration
+    previous = {
+        "retrieval": asdict(manifest.retrieval),
+        "calibration": asdict(manifest.calibration),
+        "dev": asdict(manifest.dev),
+        # One step back is enough: without this each tuning would keep all those before it.
+        "tuned": {**earlier, "previous": None} if earlier else None,
+    }
+    tuned = {
+        "on": datetime.now(UTC).date().isoformat(),
+        "texts": found.texts,
+        "before": asdict(found.before),
+        "after": asdict(after),
+        "previous": previous,
+    }
+    provenance = {**manifest.provenance, "tuned": tuned}
+    made = replace(manifest, retrieval=retrieval, calibration=CalibrationInfo(calibration), dev=record)
+    _write(folder, replace(made, provenance=provenance))
+
+
+def _write(folder: Path, manifest: Manifest) -> None:
+    """Write hundredth.json, and say in the model card what it says of a tuning."""
     card = folder / _CARD
-    line = (
-        f"{today}, on {found.texts} labelled texts: K {after.k}, t {after.temperature:g}, "
-        f"lambda {after.weight:g}, calibration {after.calibration:.3g}. The numbers above are from before."
-    )
     text = card.read_text(encoding="utf-8") if card.exists() else ""
-    write_text(card, f"{text.partition(_TUNED)[0]}{_TUNED}{line}\n")
-    replace(
-        manifest,
-        retrieval=RetrievalInfo(after.k, after.temperature, after.weight),
-        calibration=CalibrationInfo(after.calibration),
-        dev=record,
-        provenance={**manifest.provenance, "tuned": {"on": today, **found.to_dict()}},
-    ).write(folder)
+    text = text.partition(_TUNED)[0]
+    if tuned := manifest.provenance.get("tuned"):
+        setting = _shown(manifest.retrieval, manifest.calibration.temperature)
+        text += f"{_TUNED}{tuned['on']}, on {tuned['texts']} labelled texts: {setting}. "
+        text += "The numbers above are from before.\n"
+    write_text(card, text)
+    manifest.write(folder)

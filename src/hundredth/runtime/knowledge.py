@@ -104,7 +104,8 @@ class ModelStore:
     ) -> list[int]:
         """Add texts with their labels and return the ids of the new entries.
 
-        Labels are names that the model knows; with `new_labels` those that it does not know are added first.
+        Labels are names that the model knows; with `new_labels` those that it does not know are added first, but
+        for one that differs from a known one by case or white space alone, which is refused.
         """
         rows = as_fields(texts, self._fields)
         if isinstance(labels, str) or len(labels) != len(rows):
@@ -167,9 +168,12 @@ class ModelStore:
         """Add a label that the model was not taught; texts can be added with it from now on.
 
         Raises:
-            UserError: it is no name: empty, with other whitespace than single spaces inside, or not printable.
+            UserError: it is no name: empty, with other whitespace than single spaces inside, or not printable; or
+                it differs from a known one by case or white space alone.
             ConflictError: there is such a label.
         """
+        if label not in self._store.labels:
+            check_new_label(label, self._store.labels)
         return self._store.add_label(label, by, note)
 
     def add_labels(self, labels: Iterable[str], *, by: str = "", note: str = "") -> None:
@@ -248,19 +252,47 @@ class ModelStore:
         return self._store.labels.index(label)
 
     def _check_labels(self, names: Iterable[str], new_labels: bool) -> None:
+        seen = list(self._store.labels)
         for name in names:
             if not new_labels:
                 self._index(name)
-            elif name not in self._store.labels:
-                check_label_name(name)
+            elif name not in seen:
+                check_new_label(name, seen)
+                seen.append(name)
 
 
-def unknown_label(label: str, known: Sequence[str]) -> UnknownLabelError:
-    """Return the error for a label that is none of those `known`."""
+def check_new_label(name: str, known: Sequence[str]) -> None:
+    """Refuse a new label that is no name, or that differs from one of those `known` by case or white space alone.
+
+    Raises:
+        UserError: it is one of these.
+    """
+    if (near := _nearly(name, known)) is not None:
+        raise near
+    check_label_name(name)
+
+
+def unknown_label(label: str, known: Sequence[str]) -> UserError:
+    """Return the error for a label that is none of those `known`: UnknownLabelError if it can be added."""
+    if (near := _nearly(label, known)) is not None:
+        return near
     more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
     return UnknownLabelError(
         f"unknown label {label!r}: this model knows {', '.join(known[:_NAMED])}{more}; a new one is added first"
     )
+
+
+def _nearly(label: str, known: Sequence[str]) -> UserError | None:
+    if not isinstance(label, str):
+        return None
+    for name in known:
+        if _folded(name) == _folded(label):
+            return UserError(f"unknown label {label!r}: did you mean {name!r}?")
+    return None
+
+
+def _folded(label: str) -> str:
+    return " ".join(label.casefold().split())
 
 
 def hits(entries: Sequence[Entry], similarities: Iterable[float]) -> list[Hit]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hundredth.errors import UserError
-from hundredth.folders import folder_of
+from hundredth.folders import model_folder
 from hundredth.runtime.deciders import Deciders
 from hundredth.runtime.encoder import Encoded, Encoder
 from hundredth.runtime.engines import EngineName
@@ -38,8 +38,12 @@ Doubles = NDArray[np.float64]
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None, engine: EngineName = "onnxruntime") -> "Model":
-    """Load the model folder `path`; raises UserError naming whatever is missing or does not fit together."""
-    folder = folder_of(path)
+    """Load the model folder `path`, or the model of the run folder `path`.
+
+    Raises:
+        UserError: it names whatever is missing or does not fit together.
+    """
+    folder = model_folder(path)
     manifest = Manifest.read(folder)
     manifest.check_files(folder)
     graph = folder / manifest.encoder.file

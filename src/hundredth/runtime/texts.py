@@ -8,6 +8,24 @@ from hundredth.errors import UserError
 Text = str | Sequence[str] | Mapping[str, str]
 
 
+def columns_for(fields: Sequence[str], given: Sequence[str], label_column: str | None = None) -> tuple[str, ...]:
+    """Return the columns of the fields, in their order: those `given`, one for each, or those named as they are.
+
+    Raises:
+        UserError: they are not one for each, or the column of labels is among them.
+    """
+    if given and len(given) != len(fields):
+        raise UserError(f"{_quoted(given)} are not one column for each field: this task reads {_quoted(fields)}")
+    columns = tuple(given or fields)
+    if label_column in columns:
+        raise UserError(f"{label_column!r} cannot be the column of both texts and labels: see --label-column")
+    return columns
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
 def as_fields(texts: Sequence[Text], fields: Sequence[str]) -> list[tuple[str, ...]]:
     """Return each text as a tuple in the order of `fields`; refuses empty text, naming its position."""
     if isinstance(texts, str | Mapping):

@@ -78,8 +78,8 @@ def threshold_for(dev: DevInfo, max_error: float) -> float:
         raise UserError(f"max_error is {max_error}: give a share between 0 and 1, such as 0.05")
     if not dev.threshold:
         raise UserError(
-            "this model keeps no record of its development texts: make it anew with this version of hundredth, "
-            "or use abstain_below"
+            "this model keeps no record of its development texts: `hundredth knowledge tune` makes one from "
+            "labelled texts; or make the model anew with this version of hundredth, or use abstain_below"
         )
     expected = (np.array(dev.wrong) + 1) / (np.array(dev.answered) + 2)
     good = np.flatnonzero(expected <= max_error)

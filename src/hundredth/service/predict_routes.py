@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from hundredth.runtime import Answers, available_threads
+from hundredth.runtime import Answers, Manifest, available_threads
 from hundredth.service.bodies import guarded
 from hundredth.service.openapi import answers, body_answers
 from hundredth.service.replies import reply
@@ -56,7 +56,7 @@ def predict_routes(service: Service) -> APIRouter:
                     "encoder": asdict(manifest.encoder),
                     "retrieval": asdict(manifest.retrieval),
                     "calibration": {**asdict(manifest.calibration), **errors},
-                    "provenance": manifest.provenance,
+                    "provenance": _provenance(manifest),
                     "metrics": served.numbers,
                     "has_store": served.model.has_store,
                     "entries": entries,
@@ -90,6 +90,14 @@ def _predictions(labels: tuple[str, ...], found: Answers, least: float) -> list[
             }
         )
     return predictions
+
+
+def _provenance(manifest: Manifest) -> dict[str, Any]:
+    """Return how the model was made, without what a tuning keeps to be taken back: hundreds of numbers."""
+    found = dict(manifest.provenance)
+    if isinstance(found.get("tuned"), dict):
+        found["tuned"] = {name: value for name, value in found["tuned"].items() if name != "previous"}
+    return found
 
 
 def _count(service: Service, predictions: list[dict[str, Any]]) -> None:

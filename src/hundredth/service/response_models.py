@@ -171,11 +171,12 @@ class Changed(BaseModel):
 
 
 class Added(BaseModel):
-    """The ids of the new entries, in the order of the texts."""
+    """The ids of the new entries, in the order of the texts, and the change that was made."""
 
-    model_config = shown({"ids": [17]})
+    model_config = shown({"ids": [17], "change": CHANGE})
 
     ids: list[int]
+    change: ChangeShown
 
 
 class Log(BaseModel):

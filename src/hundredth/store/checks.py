@@ -58,7 +58,9 @@ def label_index(label: int | None, count: int) -> int | None:
 
 
 def entry_ids(ids: Iterable[int]) -> list[int]:
-    """Return ids as plain ints; refuses what is no whole number."""
+    """Return ids as plain ints; refuses what is no whole number, and a single one."""
+    if not isinstance(ids, Iterable):
+        raise UserError(f"the ids are {ids!r}: give a list of ids, such as [{ids!r}]")
     found = []
     for id in ids:
         try:

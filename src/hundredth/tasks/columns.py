@@ -72,6 +72,26 @@ def choose_columns(table: Table, text: Sequence[str] | None, label: str | None, 
     return Columns(text=text_found, label=label_found)
 
 
+def refuse_rows_as_header(table: Table, columns: Columns) -> None:
+    """Refuse names that occur in their own column: they are the first row of a CSV or TSV file without a header.
+
+    A name that is known for what it is, such as "text", may occur: somebody may have written it.
+    """
+    if table.path.suffix.lower() not in (".csv", ".tsv"):
+        return
+    known = {*LABEL_NAMES, *TEXT_NAMES, *(name for pair in TEXT_PAIRS for name in pair)}
+    for name in (*columns.text, columns.label):
+        if name.lower() in known:
+            continue
+        for line, value in zip(table.lines, table.column(name), strict=True):
+            if str(value).strip() == name:
+                raise UserError(
+                    f"{table.path}: the first line must name the columns, for example 'text,label'; here "
+                    f"{name[:40]!r} is the name of a column, and on line {line} a value in it: add a line of "
+                    "names, or give the column another name"
+                )
+
+
 def is_missing(value: object) -> bool:
     """Return whether a cell holds nothing: null, NaN (also spelt out, as CSV has it), or only spaces."""
     if isinstance(value, str):

@@ -8,7 +8,7 @@ from pathlib import Path
 from hundredth.errors import UserError
 from hundredth.tables import Table, check_file, listed, read_lines, read_table
 from hundredth.tasks.benchmarks import find_benchmark, read_benchmark
-from hundredth.tasks.columns import choose_columns
+from hundredth.tasks.columns import choose_columns, refuse_rows_as_header
 from hundredth.tasks.config import TaskConfig, verbalise
 from hundredth.tasks.rows import Row, key_of, label_order, read_label_rows, read_text_rows
 from hundredth.tasks.schema import Example, Task, TaskData, counts_per_label
@@ -41,7 +41,13 @@ def load_task(config: TaskConfig) -> TaskData:
     if config.dev is not None:
         dev_given = load_labelled(config.dev, task, max_characters=config.max_characters, notes=notes)
         dev_given = _without(dev_given, test, notes, "development rows whose text also stands in the test split")
-        pool = _without(pool, dev_given, notes, f"training rows whose text also stands in {config.dev.name}")
+        trained = _without(pool, dev_given, notes, f"training rows whose text also stands in {config.dev.name}")
+        if not trained:
+            raise UserError(
+                f"each of the {len(pool)} training rows repeats a text of {config.dev}, so nothing is left to "
+                "train on: name other examples with --dev, or leave it out, and some training rows are held back"
+            )
+        pool = trained
     _check_classes(pool, task.labels, str(config.data))
     train, dev, rest = _split(config, pool, dev_given, notes)
     _check_splits(train, dev, task.labels, notes)
@@ -102,6 +108,7 @@ def _file(config: TaskConfig, path: Path, notes: list[str]) -> tuple[Task, list[
         )
     table = read_table(path)
     columns = choose_columns(table, config.text_columns, config.label_column, notes)
+    refuse_rows_as_header(table, columns)
     rows = read_label_rows(table, columns.text, columns.label, config.max_characters, notes)
     _count_duplicates(rows, path, notes)
     labels = label_order({label for _, label in rows})
@@ -117,8 +124,21 @@ def _file(config: TaskConfig, path: Path, notes: list[str]) -> tuple[Task, list[
         metric=config.metric or "accuracy",
         label_column=columns.label,
     )
+    if not config.label_words and all(map(_is_whole, labels)):
+        notes.append(
+            f"{path.name}: the labels are numbers, and the LLM is told nothing else of what they mean; say it with "
+            f"task.label_words, for example --set 'task.label_words.{labels[0]}=a complaint'"
+        )
     index = {name: number for number, name in enumerate(labels)}
     return task, [Example(texts, index[label]) for texts, label in rows]
+
+
+def _is_whole(label: str) -> bool:
+    try:
+        int(label)
+    except ValueError:
+        return False
+    return True
 
 
 def _task_name(path: Path) -> str:

@@ -93,7 +93,7 @@ def _label(table: Table, column: str, index: int, value: object) -> str:
 
 
 def _whole(table: Table, column: str, index: int, text: str) -> str:
-    """Refuse what cannot be written as UTF-8: JSON may hold half a character."""
+    """Refuse what is no text: JSON may hold half a character, which cannot be written as UTF-8, or NUL."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -101,6 +101,11 @@ def _whole(table: Table, column: str, index: int, text: str) -> str:
             f"{table.path} line {table.lines[index]}: column {column!r} holds half of a surrogate pair, "
             "which is no character; mend the text where it was written"
         ) from None
+    if "\0" in text:
+        raise UserError(
+            f"{table.path} line {table.lines[index]}: column {column!r} holds a NUL character, which is no part of "
+            "a text: remove it"
+        )
     return text
 
 
