@@ -39,6 +39,17 @@ def set_retrieval(folder: Path, *values: Any, calibration: float = 1.0) -> None:
     replace(manifest, calibration=CalibrationInfo(calibration)).write(folder)
 
 
+def contradicted(model: Path, examples: list[Example]) -> list[Example]:
+    """Return the examples with other labels than the classifier's, and fill the store with texts that say so."""
+    labels = Manifest.read(model).task.labels
+    moved = [replace(one, label=((one.label or 0) + 1) % len(labels)) for one in examples]
+    with hundredth.load(model) as loaded:
+        loaded.store.delete([entry.id for entry in loaded.store.entries()])
+        # As near as can be, and yet other texts: too far to decide alone.
+        loaded.store.add([f"{one.texts[0]} Bye." for one in moved], [labels[one.label or 0] for one in moved])
+    return moved
+
+
 def test_what_is_chosen_is_served_and_is_likelier_than_what_was(model: Path, examples: list[Example]) -> None:
     set_retrieval(model, 1, 1.0, 0.0, calibration=20.0)
     found = tune(model, examples)
@@ -57,12 +68,7 @@ def test_what_is_chosen_is_served_and_is_likelier_than_what_was(model: Path, exa
 
 def test_knowledge_that_contradicts_the_classifier_gets_its_weight(model: Path, examples: list[Example]) -> None:
     """Silent otherwise: thousands of entries are added, and lambda, chosen without them, leaves them unheard."""
-    labels = Manifest.read(model).task.labels
-    moved = [replace(one, label=((one.label or 0) + 1) % len(labels)) for one in examples]
-    with hundredth.load(model) as loaded:
-        loaded.store.delete([entry.id for entry in loaded.store.entries()])
-        # As near as can be, and yet other texts: too far to decide alone.
-        loaded.store.add([f"{one.texts[0]} Bye." for one in moved], [labels[one.label or 0] for one in moved])
+    moved = contradicted(model, examples)
     set_retrieval(model, 4, 0.05, 0.0)
     found = tune(model, moved)
     assert found.before.accuracy < 0.5
@@ -105,11 +111,7 @@ def test_too_few_texts_are_refused(model: Path, examples: list[Example]) -> None
 
 
 def test_settings_that_are_clearly_less_likely_are_not_taken(model: Path, examples: list[Example]) -> None:
-    labels = Manifest.read(model).task.labels
-    moved = [replace(one, label=((one.label or 0) + 1) % len(labels)) for one in examples]
-    with hundredth.load(model) as loaded:
-        loaded.store.delete([entry.id for entry in loaded.store.entries()])
-        loaded.store.add([f"{one.texts[0]} Bye." for one in moved], [labels[one.label or 0] for one in moved])
+    moved = contradicted(model, examples)
     assert tune(model, moved).after.weight > 0
     before = contents(model)
     found = tune(model, moved, RetrievalGrid(weight=(0.0,), preferred=0.0))
