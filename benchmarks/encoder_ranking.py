@@ -153,12 +153,12 @@ def train(run: Run, setup: Setup) -> None:
 
 
 def train_and_test(run: Run, setup: Setup) -> None:
-    """Train the encoder of a run and measure it on the test sets, the transfer tasks with the first seed only."""
+    """Train the encoder of a run and measure it on the test sets, the transfer tasks with three seeds at most."""
     encoder = base_name(run.base, setup.work)
     if run.system != START:
         train(run, setup)
         encoder = str(setup.work / run.name / "encoder")
-    for group in MAIN if setup.transfer and run.seed == 0 else ("sts",):
+    for group in MAIN if setup.transfer and run.seed < SEEDS else ("sts",):
         out = setup.work / run.name / group
         evaluate_encoders({run.system: encoder}, setup.data, [group], out=out, pooling="mean")
 
@@ -240,7 +240,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=MORE_SEEDS, help="at most so many seeds (%(default)s)")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--sentences", type=int, default=64_000)
-    parser.add_argument("--transfer", action="store_true", help="the transfer tasks as well, with the first seed")
+    parser.add_argument(
+        "--transfer", action="store_true", help="the transfer tasks as well, with three seeds at most"
+    )
     parser.add_argument("--label-free", metavar="NAME", help="teacher without labels: folder, package:... or hub")
     parser.add_argument("--ablations", action="store_true", help="other settings, by STS-B dev")
     options = parser.parse_args()
