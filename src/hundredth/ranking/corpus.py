@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
+from hundredth.characters import is_unicode
 from hundredth.errors import UserError
 from hundredth.files import atomic_path
 from hundredth.ranking.corpus_sources import (
@@ -24,7 +25,6 @@ from hundredth.ranking.corpus_sources import (
     Row,
     corpus_name,
     corpus_rows,
-    is_unicode,
 )
 
 COLUMN, NEGATIVE = "sentence", "negative"

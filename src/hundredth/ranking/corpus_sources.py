@@ -114,15 +114,6 @@ def check_corpus(corpus: object) -> None:
             )
 
 
-def is_unicode(text: str) -> bool:
-    """Tell whether all of a text is characters: JSON can spell half of a surrogate pair, which is none."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def corpus_name(corpus: Corpus) -> str:
     """Return what a corpus is called in messages."""
     if isinstance(corpus, Dataset | IterableDataset):

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hundredth.characters import is_unicode
 from hundredth.errors import UserError
-from hundredth.ranking.corpus_sources import is_unicode
 
 _COLUMNS = (("sentence1", "sentence2"), ("text1", "text2"), ("first", "second"), ("premise", "hypothesis"))
 _SCORES = ("score", "similarity", "label")

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from hundredth.runtime.encoder import Encoded, Encoder
 from hundredth.store import Entry, KnowledgeStore, Neighbours
-
-_TIE = 1e-5  # as near but for rounding: the newest decides
+from hundredth.store.index import TIE
 
 Matrix = NDArray[np.float32]
 Words = tuple[str, ...]
@@ -63,7 +62,7 @@ class Deciders:
         chosen: list[tuple[int, float]] = []
         while same and len(chosen) < count:
             highest = max(cosine for _, cosine in same)
-            newest = max(pair for pair in same if pair[1] >= highest - _TIE)  # by their ids
+            newest = max(pair for pair in same if pair[1] >= highest - TIE)  # by their ids
             same.remove(newest)
             chosen.append(newest)
         entries = self._store.get(id for id, _ in chosen)

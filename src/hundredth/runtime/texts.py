@@ -3,6 +3,7 @@
 import reprlib
 from collections.abc import Mapping, Sequence
 
+from hundredth.characters import is_unicode
 from hundredth.errors import UserError
 
 Text = str | Sequence[str] | Mapping[str, str]
@@ -62,8 +63,6 @@ def checked_text(value: object, where: str) -> str:
         raise UserError(f"{where} is {reprlib.repr(value)}: it must be a string")
     if not value.strip():
         raise UserError(f"{where} is empty: remove it, or give it words")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise UserError(f"{where} holds half of a surrogate pair, which is no character") from None
+    if not is_unicode(value):
+        raise UserError(f"{where} holds half of a surrogate pair, which is no character")
     return value

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from hundredth.characters import is_unicode
 from hundredth.errors import ConflictError, NotThereError, UserError
 
 Kind = Literal["add", "correct", "delete", "update", "undo"]
@@ -184,10 +185,8 @@ def _altered_since(connection: sqlite3.Connection, change: int, ids: Iterable[in
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
         raise UserError(f"{name} is {value!r}: give a text for the log, or leave it out")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise UserError(f"{name} is {value!r}, which is not valid Unicode: write it anew") from None
+    if not is_unicode(value):
+        raise UserError(f"{name} is {value!r}, which is not valid Unicode: write it anew")
 
 
 def _is_of_the_model(connection: sqlite3.Connection, added: str) -> bool:

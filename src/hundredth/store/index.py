@@ -22,8 +22,10 @@ EXACT_LIMIT = 20_000
 # 99 % of the 32 nearest. Four times as many lists find no more: what is missed is lost in the codes.
 LISTS_VISITED = 32
 
+# Similarities this close may be swapped by rounding, faiss's own or that of an encoder.
+TIE = 1e-5
+
 _CHUNK = 1024  # queries searched at once, which bounds the memory for candidates
-_TIE = 1e-5  # similarities this close may be swapped by rounding, faiss's own or that of an encoder
 
 Ids = NDArray[np.int64]
 Matrix = NDArray[np.float32]
@@ -155,7 +157,7 @@ class SearchIndex:
     def _nearest(self, queries: Matrix, k: int, excluded: Ids | None) -> tuple[Ids, Matrix, bool]:
         """Return positions (B, <=k) and cosines of the nearest, best first; whether all are entries, not -inf."""
         wanted = k + (excluded is not None)
-        rows, margin = np.arange(len(queries))[:, None], 2 * _TIE if self._newest_first else _TIE
+        rows, margin = np.arange(len(queries))[:, None], 2 * TIE if self._newest_first else TIE
         proposals, lists = (wanted + 16, 0) if self.exact else (4 * wanted + 64, LISTS_VISITED)
         while True:
             proposals = min(proposals, self._size)
@@ -274,7 +276,7 @@ def _newest_of_near(cosines: Matrix, k: int) -> Ids:
 
 
 def _first_of_near(cosines: Matrix) -> Ids:
-    first: Ids = (cosines >= np.maximum.reduce(cosines, axis=1, keepdims=True) - _TIE).argmax(axis=1)
+    first: Ids = (cosines >= np.maximum.reduce(cosines, axis=1, keepdims=True) - TIE).argmax(axis=1)
     return first[:, None]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from hundredth.characters import is_unicode
 from hundredth.errors import UserError
 from hundredth.tables import Table, listed
 from hundredth.tasks.columns import is_missing
@@ -94,13 +95,11 @@ def _label(table: Table, column: str, index: int, value: object) -> str:
 
 def _whole(table: Table, column: str, index: int, text: str) -> str:
     """Refuse what is no text: JSON may hold half a character, which cannot be written as UTF-8, or NUL."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
+    if not is_unicode(text):
         raise UserError(
             f"{table.path} line {table.lines[index]}: column {column!r} holds half of a surrogate pair, "
             "which is no character; mend the text where it was written"
-        ) from None
+        )
     if "\0" in text:
         raise UserError(
             f"{table.path} line {table.lines[index]}: column {column!r} holds a NUL character, which is no part of "
