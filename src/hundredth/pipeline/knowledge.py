@@ -92,7 +92,7 @@ class Knowledge:
 
 def write_jsonl(path: Path, rows: Sequence[object]) -> None:
     """Write one JSON value a line."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 

@@ -4,7 +4,6 @@ A stage works in a hidden folder beside its own. `stage.json` is written into it
 the place of the old one, so a run that is killed at any moment goes on from the last whole stage.
 """
 
-import resource
 import shutil
 import sys
 import time
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from hundredth.errors import UserError
@@ -169,6 +169,10 @@ def _make(stage: Stage, target: Path, work: Path, key: str, needed: Mapping[str,
 
 def peak_memory_mb() -> int:
     """Return the most memory that this process has held so far, in MiB."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset) // 2**20
+    import resource  # which Windows does not have
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // (2**20 if sys.platform == "darwin" else 2**10)
 

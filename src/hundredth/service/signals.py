@@ -34,10 +34,9 @@ def handled(service: Service) -> Iterator[None]:
     def reload(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(service.models.poke, True)
 
-    before = {
-        signal.SIGTERM: signal.signal(signal.SIGTERM, stop),
-        signal.SIGHUP: signal.signal(signal.SIGHUP, reload),
-    }
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
+    if hasattr(signal, "SIGHUP"):  # Windows has none
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, reload)
     try:
         yield
     finally:
