@@ -99,15 +99,19 @@ def joined(one: Knowledge, other: Knowledge) -> Knowledge:
     )
 
 
-def make_pool(run: Run, size: int, folder: Path) -> Pool:
-    """Let the tuned prompt write texts and the annotator label them, or read them where that is done."""
+def make_pool(run: Run, size: int, folder: Path, **changes: float) -> Pool:
+    """Let the tuned prompt write texts and the annotator label them, or read them where that is done.
+
+    `changes` are to the settings of the run's sampling.
+    """
     file = folder / "pool.safetensors"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         llm, data = run.llm, run.data
         prompt = SoftPrompt.load(run.root / "prompt" / "prompt.safetensors").to(llm.device)
         # A seed of its own: the run's samples are not among them.
-        sampling = run.config.sampling.model_copy(update={"texts": size, "seed": 1_000 + run.config.sampling.seed})
+        own = {"texts": size, "seed": 1_000 + run.config.sampling.seed}
+        sampling = run.config.sampling.model_copy(update={**own, **changes})
         make_samples(llm, data, prompt, sampling, run.config.prompt.max_tokens, folder, run.reporter)
         annotator = load_annotator(llm, data.task.verbalisation, run.root / "annotator")
         with run.reporter.bar("annotating") as progress:

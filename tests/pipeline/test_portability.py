@@ -48,3 +48,21 @@ def test_peak_memory_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(psutil, "Process", lambda: told)
     assert peak_memory_mb() == 3
+
+
+_ON_MACOS = """
+import os, sys
+import faiss  # its own choice of a build is made for the system that there is
+os.environ.pop("KMP_DUPLICATE_LIB_OK", None)
+faiss.omp_set_num_threads(2)
+sys.platform = sys.argv[1]
+import hundredth.store
+print(os.environ.get("KMP_DUPLICATE_LIB_OK"), faiss.omp_get_max_threads())
+"""
+
+
+@pytest.mark.parametrize(("system", "expected"), [("darwin", "TRUE 1"), ("linux", "None 2")])
+def test_faiss_makes_room_for_the_openmp_of_torch_on_macos_alone(system: str, expected: str) -> None:
+    command = [sys.executable, "-c", _ON_MACOS, system]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == expected, done.stderr

@@ -9,11 +9,11 @@ Letters of the shapes: N entries, B queries, d width of a key, C labels, k neigh
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from hundredth.store.entries import Vectors
+from hundredth.store.faiss_import import faiss
 from hundredth.store.proposer import even, has_lists, remove
 
 # Up to this many entries a search compares the query with every key: exact, in a time that grows with them.

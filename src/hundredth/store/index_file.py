@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 
 from hundredth.files import atomic_path
+from hundredth.store.faiss_import import faiss
 
 INDEX = "index.faiss"
 _FORMAT = 1

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
+
+from hundredth.store.faiss_import import faiss
 
 Ids = NDArray[np.int64]
 Matrix = NDArray[np.float32]

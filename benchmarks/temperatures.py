@@ -1,0 +1,73 @@
+"""At which temperature the LLM should write: what a student learns from cool, plain, hot and mixed texts.
+
+For each run of transfer.py (SmolLM2-135M) its tuned prompt writes as many texts at each temperature, which its
+annotator labels; `mixed` has a third of each. A student of 1 % of the LLM learns from the labelled texts and these,
+without a store, and is judged by training rows that the run never drew. The test split is not looked at.
+
+    python benchmarks/temperatures.py [--seeds 1] [--students 2] [--task sst2 ...] [--runs FOLDER] [--work FOLDER]
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from knowledge_trials import JUDGES, taught, trial_options, try_all
+from selection import Pool, joined, make_pool
+from trial_student import unseen_rows
+
+from hundredth.files import write_json
+from hundredth.pipeline.teach import Recipe
+from hundredth.pipeline.transfer import Run
+
+TEMPERATURES = (0.7, 1.0, 1.3)
+TEXTS = 5_000
+MIXED = "mixed"
+CELLS = (*map(str, TEMPERATURES), MIXED)
+
+
+def mixture(pools: list[Pool], seed: int) -> Pool:
+    """Return texts of all pools, an equal share of each, as many together as the smallest pool has."""
+    generator = np.random.default_rng(seed)
+    share = min(len(one.texts) for one in pools) // len(pools)
+    rows = [np.sort(generator.permutation(len(one.texts))[:share]) for one in pools]
+    return Pool(
+        [one.texts[row] for one, of in zip(pools, rows, strict=True) for row in of],
+        np.concatenate([one.labels[of] for one, of in zip(pools, rows, strict=True)]),
+        np.concatenate([one.soft_labels[of] for one, of in zip(pools, rows, strict=True)]),
+        np.concatenate([one.embeddings[of] for one, of in zip(pools, rows, strict=True)]),
+    )
+
+
+def run_seed(run: Run, students: int, work: Path) -> None:
+    """Judge every temperature on one run, as far as that is not done: a cell has a value for each student."""
+    task, seed = run.data.task.name, run.config.task.seed
+    made = {
+        str(one): make_pool(run, TEXTS, work / f"{task}-{seed}" / str(one), temperature=one) for one in TEMPERATURES
+    }
+    pools = {**made, MIXED: mixture(list(made.values()), seed)}
+    gold, judge = run.knowledge.of(["gold"]), unseen_rows(run, task, JUDGES)
+    # Not taught, but what the vocabulary is pruned to: the same student learns at every temperature.
+    rest = replace(run.knowledge, origins=["user"] * len(run.knowledge))
+    with run.reporter.bar(f"{task}, seed {seed}") as progress:
+        for number, (cell, pool) in enumerate(pools.items()):
+            file = work / f"{task}-{seed}-{cell}.json"
+            if file.exists():
+                continue
+            rows = np.arange(len(pool.texts))
+            knowledge = joined(pool.knowledge(gold, rows), rest)
+            recipe = Recipe(("gold", "generated"), retrieve=False)
+            agreed = float((pool.soft_labels.argmax(axis=1) == pool.labels).mean())
+            found = [score for score, _ in taught(run, knowledge, recipe, students, judge)]
+            write_json(file, {"score": found, "texts": len(rows), "agreed": agreed})
+            progress(number + 1, len(pools), f"{cell}: {np.mean(found):.3f}")
+
+
+def main() -> None:
+    """Judge whatever has not been judged; write after each run."""
+    options = trial_options(__doc__, "temperatures", seeds=1).parse_args()
+    metrics = {"score": "fraction", "texts": "count", "agreed": "fraction"}
+    try_all(options, lambda run: run_seed(run, options.students, options.work), CELLS, metrics, "temperatures")
+
+
+if __name__ == "__main__":
+    main()
