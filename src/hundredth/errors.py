@@ -13,7 +13,7 @@ class MissingExtraError(UserError, ImportError):
 
     def __init__(self, what: str, extra: str, missing: str) -> None:
         super().__init__(
-            f"{what} needs the package {missing!r}, which is not installed: pip install 'hundredth[{extra}]'"
+            f"{what} needs the package {missing!r}, which is not installed: in a checkout, pip install '.[{extra}]'"
         )
 
 

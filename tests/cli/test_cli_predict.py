@@ -271,7 +271,7 @@ def test_files_of_knowledge_need_no_training_stack(model: Path, tmp_path: Path) 
         assert read.stdout.startswith("0 entries added, ")
     (tmp_path / "some.parquet").write_bytes(b"PAR1")
     refused = python(BASE_INSTALL, "knowledge", "import", model, tmp_path / "some.parquet")
-    assert "pip install 'hundredth[train]'" in refused.stderr
+    assert "pip install '.[train]'" in refused.stderr
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", pytest.param("openvino", marks=openvino), "auto"])
@@ -305,7 +305,7 @@ def test_an_engine_that_is_not_there(
     assert all(name in result.stderr for name in ("'tensorrt' is not one of", *ENGINES))
     monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
     said = refused("predict", model, "--engine", "openvino", TEXTS[0])
-    assert said.endswith("which is not installed: pip install 'hundredth[openvino]'")
+    assert said.endswith("which is not installed: in a checkout, pip install '.[openvino]'")
 
 
 @pytest.mark.parametrize("command", [["transfer", "data.csv", "--out", "run"], ["evaluate", "run"]])
@@ -314,7 +314,7 @@ def test_without_the_training_stack_the_other_commands_name_what_to_install(comm
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     assert line.startswith("error: this command needs the package '")
-    assert line.endswith("which is not installed: pip install 'hundredth[train]'")
+    assert line.endswith("which is not installed: in a checkout, pip install '.[train]'")
 
 
 def test_the_help_is_there_at_once() -> None:

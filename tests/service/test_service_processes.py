@@ -170,7 +170,7 @@ def test_what_cannot_be_served_is_said_in_one_line(refused, make_model, tmp_path
     assert "is not a model folder" in refused(tmp_path / "none", "--port", 0)
     assert "needs a token" in refused(folder, "--port", 0, "--protect-reads")
     monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
-    assert "pip install 'hundredth[openvino]'" in refused(folder, "--port", 0, "--engine", "openvino")
+    assert "pip install '.[openvino]'" in refused(folder, "--port", 0, "--engine", "openvino")
     assert "for 127.0.0.1 alone" in refused(folder, "--port", 0, "--allow-anonymous-writes", "--host", "0.0.0.0")
     assert "--host 127.0.0.1" in refused(folder, "--port", 0, "--host", "no.such.host.invalid")
 
@@ -209,8 +209,8 @@ def test_a_missing_extra_is_named(refused, make_model, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     said = refused(make_model())
-    assert said.startswith("hundredth serve needs the package 'uvicorn', which is not installed: pip install")
-    assert "hundredth[service]" in said
+    assert said.startswith("hundredth serve needs the package 'uvicorn', which is not installed: ")
+    assert "pip install '.[service]'" in said
 
 
 def test_the_help_teaches():
