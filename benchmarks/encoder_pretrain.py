@@ -9,6 +9,7 @@ checkpoint. Reads the data from HUNDREDTH_DATA. Where there is a GPU, it compute
 
 import argparse
 import os
+import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -25,7 +26,6 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     DataCollatorForLanguageModeling,
-    ProgressCallback,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -34,7 +34,7 @@ from transformers import (
     set_seed,
 )
 
-from hundredth.files import read_json, write_json
+from hundredth.files import file_fingerprint, fingerprint, read_json, write_json
 from hundredth.models import resolve_model
 from hundredth.precision import fast_dtype
 from hundredth.ranking.checkpoint import last_checkpoint, mark_whole, remove_halves
@@ -82,8 +82,12 @@ def pretrain(corpus: Path, target: Path, settings: Pretraining) -> dict[str, Any
     Its `loss` is the mean of a masked token of held-out sentences, in nats, and `sentences_per_s` is how many it
     was trained on in a second.
     """
+    asked = {**asdict(settings), "corpus": file_fingerprint(corpus)}
     if target.exists():
-        return dict(read_json(target / RECORD))
+        made = dict(read_json(target / RECORD))
+        if any(made[name] != value for name, value in asked.items()):
+            sys.exit(f"{target} was made otherwise: give another folder, or remove it")
+        return made
     tokenizer = AutoTokenizer.from_pretrained(str(resolve_model(BERT_TINY)))
     rows = _tokenised(corpus, tokenizer, settings.max_length).train_test_split(_HELD_OUT, seed=settings.seed)
     set_seed(settings.seed)
@@ -97,7 +101,7 @@ def pretrain(corpus: Path, target: Path, settings: Pretraining) -> dict[str, Any
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    work = target.with_name(f".{target.name}.work")
+    work = target.with_name(f".{target.name}-{fingerprint(asked)[:12]}")
     trainer = _trainer(
         model, rows, DataCollatorForLanguageModeling(tokenizer, mlm_probability=_MASKED), work, settings
     )
@@ -108,22 +112,23 @@ def pretrain(corpus: Path, target: Path, settings: Pretraining) -> dict[str, Any
     trainer.train(resume_from_checkpoint=None if begun is None else str(begun))
     seconds = time.monotonic() - started
     record = {
-        **asdict(settings),
+        **asked,
         "sentences": len(rows["train"]),
         "steps": trainer.state.global_step,
         "parameters": sum(one.numel() for one in model.bert.parameters()),
         "loss": trainer.evaluate()["eval_loss"],
         "sentences_per_s": (trainer.state.global_step - steps) * settings.batch_size / seconds,
     }
-    with new_folder(target) as made:
-        model.bert.save_pretrained(str(made))
-        tokenizer.save_pretrained(str(made))
-        write_json(made / RECORD, record)
+    with new_folder(target) as folder:
+        model.bert.save_pretrained(str(folder))
+        tokenizer.save_pretrained(str(folder))
+        write_json(folder / RECORD, record)
+    shutil.rmtree(work)
     return record
 
 
 def _tokenised(corpus: Path, tokenizer: Any, max_length: int) -> Any:
-    sentences = [line for line in corpus.read_text(encoding="utf-8").splitlines() if line.strip()]
+    sentences = [line for line in corpus.read_text(encoding="utf-8").split("\n") if line.strip()]
     return Dataset.from_dict({"text": sentences}).map(
         lambda rows: tokenizer(rows["text"], truncation=True, max_length=max_length),
         batched=True,
@@ -152,8 +157,7 @@ def _trainer(
         report_to="none",
         seed=settings.seed,
     )
-    callbacks = [_MarkCheckpoints(), ProgressCallback()]
-    return Trainer(model, arguments, collator, rows["train"], rows["test"], callbacks=callbacks)
+    return Trainer(model, arguments, collator, rows["train"], rows["test"], callbacks=[_MarkCheckpoints()])
 
 
 def main() -> None:
