@@ -15,7 +15,7 @@ def test_a_system_without_sighup_still_hears_sigterm(monkeypatch):
 
     async def serve():
         with handled(service):
-            signal.raise_signal(signal.SIGTERM)
+            signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
             await asyncio.sleep(0)
 
     try:
