@@ -20,7 +20,7 @@ from pathlib import Path
 
 from encoder_parts import CACHE, MINILM, draw_sentences, mpnet
 from encoder_pretrain import RECORD, Pretraining, pretrain
-from encoder_ranking import DRAW, SYSTEMS, WEIGHTS, test_scores, whitened
+from encoder_ranking import DRAW, START, SYSTEMS, WEIGHTS, Run, test_scores, whitened
 
 from hundredth.evaluation.encoders.evaluate import evaluate_encoders
 from hundredth.evaluation.results import Row, write_results
@@ -35,26 +35,20 @@ RAW = "raw"
 OBJECTIVES = ("simcse", "rankcse")
 
 
-def folder_of(work: Path, system: str, teachers: Sequence[str], seed: int) -> Path:
-    """Return the folder of one trained encoder."""
-    return work / "-".join(filter(None, (system, "+".join(teachers), str(seed))))
-
-
-def train_and_test(
-    folder: Path, base: Path, corpus: Path, data: Path, system: str, teachers: Mapping[str, str], seed: int
-) -> None:
-    """Train an encoder by one objective from `base` and measure it, as far as that is not done."""
+def train_and_test(run: Run, work: Path, corpus: Path, data: Path, teachers: Mapping[str, str]) -> None:
+    """Train an encoder by one objective from the raw one and measure it, as far as that is not done."""
+    folder = work / run.name
     train_encoder(
-        str(base),
+        str(work / RAW),
         corpus,
         folder / "encoder",
-        teachers=list(teachers.values()),
-        weights=WEIGHTS.get(tuple(teachers)),
-        config=make_training_config(system, {"seed": seed}),
+        teachers=[teachers[name] for name in run.teachers],
+        weights=WEIGHTS.get(run.teachers),
+        config=make_training_config(run.system, {"seed": run.seed}),
         dev=development_pairs(None, data),
         reporter=Reporter(),
     )
-    evaluate_encoders({system: str(folder / "encoder")}, data, ["sts"], out=folder / "sts", pooling="mean")
+    evaluate_encoders({run.system: str(folder / "encoder")}, data, ["sts"], out=folder / "sts", pooling="mean")
 
 
 def sentences_per_second(folder: Path) -> float:
@@ -64,24 +58,19 @@ def sentences_per_second(folder: Path) -> float:
     return float(told["result"]["steps"] * batch / told["result"]["seconds"])
 
 
-def gather(work: Path, systems: Sequence[tuple[str, tuple[str, ...]]], seeds: Sequence[int], target: Path) -> None:
+def gather(work: Path, runs: Sequence[Run], seeds: Sequence[int], target: Path) -> None:
     """Write the results of every finished run: a row's values are in the order of the seeds."""
     rows: dict[tuple[str, str, str], list[float]] = {}
     if (work / RAW / RECORD).exists():
         made = read_json(work / RAW / RECORD)
         for name in ("layers", "width", "parameters", "sentences", "steps", "loss", "sentences_per_s"):
             rows[RAW, "masked-lm", name] = [made[name]]
-    found = {(RAW, "start"): [work / "start"]}
-    for system, teachers in systems:
-        task = ", ".join(filter(None, (RAW, " + ".join(teachers))))
-        found[task, system] = [folder_of(work, system, teachers, seed) for seed in seeds]
-    for (task, system), folders in found.items():
-        for folder in folders:
-            scores = test_scores(folder)
-            if scores and system != "start":
-                scores["sentences_per_s"] = sentences_per_second(folder)
-            for metric, value in scores.items():
-                rows.setdefault((task, system, metric), []).append(value)
+    for run in runs:
+        scores = test_scores(work / run.name)
+        if scores and run.system != START:
+            scores["sentences_per_s"] = sentences_per_second(work / run.name)
+        for metric, value in scores.items():
+            rows.setdefault((run.task, run.system, metric), []).append(value)
     units = {"loss": "nats/token", "sentences_per_s": "sentences/s"}
     units |= dict.fromkeys(("layers", "width", "parameters", "sentences", "steps"), "count")
     written = [Row(*key, values, units.get(key[2], "Spearman x 100")) for key, values in rows.items()]
@@ -103,15 +92,19 @@ def main() -> None:
     corpus = draw_sentences(data, options.sentences, DRAW, work / "sentences" / f"{options.sentences}-{DRAW}.txt")
     had = {"minilm": MINILM, "mpnet": mpnet(), "label-free": whitened(data, work)}
     teachers = {name: str(path) for name, path in had.items() if path is not None}
-    systems = [(name, of) for name, of in SYSTEMS if name in OBJECTIVES and set(of) <= set(teachers)]
     seeds = range(options.seeds)
+    start = Run(RAW, START, (), 0)
+    runs = [
+        Run(RAW, system, of, seed)
+        for seed in seeds
+        for system, of in SYSTEMS
+        if system in OBJECTIVES and set(of) <= set(teachers)
+    ]
     pretrain(corpus, work / RAW, Pretraining(epochs=options.epochs))
-    evaluate_encoders({"start": str(work / RAW)}, data, ["sts"], out=work / "start" / "sts", pooling="mean")
-    for seed in seeds:
-        for system, of in systems:
-            folder = folder_of(work, system, of, seed)
-            train_and_test(folder, work / RAW, corpus, data, system, {name: teachers[name] for name in of}, seed)
-            gather(work, systems, seeds, options.results)
+    evaluate_encoders({START: str(work / RAW)}, data, ["sts"], out=work / start.name / "sts", pooling="mean")
+    for run in runs:
+        train_and_test(run, work, corpus, data, teachers)
+        gather(work, [start, *runs], seeds, options.results)
 
 
 if __name__ == "__main__":
