@@ -14,19 +14,20 @@ texts, and other unlabelled ones.
 import argparse
 import os
 from collections import defaultdict
-from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from encoder_parts import MINILM
 from numpy.typing import NDArray
+from publish import Key, in_order, publish
 from reinforcement import ALGORITHMS, CELL, TASKS, WORK, folder_of
 from sentence_transformers import SentenceTransformer
 from transfer import RESULTS
 from transfer import WORK as RUNS
 
 from hundredth.evaluation.closeness import classifier_test, mmd_test
-from hundredth.evaluation.results import Row, write_results
+from hundredth.evaluation.results import Row
 from hundredth.files import fingerprint, read_json, write_json
 from hundredth.models import quiet_transformers, resolve_model
 from hundredth.pipeline.knowledge import read_jsonl
@@ -99,7 +100,7 @@ def run_seed(run: Run, encoder: SentenceTransformer, work: Path, seed: int, pair
             key, file = fingerprint(sides), file_of(work, run.data.task.name, seed, system)
             if not file.exists() or read_json(file)["texts"] != key:
                 rows = compare(encoder, *sides)
-                write_json(file, {"texts": key, "rows": [asdict(row) for row in rows]})
+                write_json(file, {"texts": key, "rows": [row.to_dict() for row in rows]})
                 changed = True
             progress(number + 1, len(found), system)
     return changed
@@ -111,16 +112,14 @@ def file_of(work: Path, task: str, seed: int, system: str) -> Path:
 
 
 def gather(work: Path, seeds: list[int], target: Path) -> None:
-    """Write the results of all that was compared: values in the order of the seeds."""
-    values: dict[tuple[str, str, str, str], list[float]] = {}
-    for task in TASKS:
-        for system in (*FLOORS, *ALGORITHMS):
-            for file in (file_of(work, task, seed, system) for seed in seeds):
-                for row in read_json(file)["rows"] if file.exists() else []:
-                    values.setdefault((task, system, row["metric"], row["unit"]), []).extend(row["values"])
-    rows = [Row(task, system, metric, found, unit) for (task, system, metric, unit), found in values.items()]
-    if rows:
-        write_results(target, target.stem, seeds, rows)
+    """Write the results of all that was compared."""
+    pairs = list(product(TASKS, (*FLOORS, *ALGORITHMS)))
+    found: dict[Key, dict[int, float]] = {}
+    for (task, system), seed in product(pairs, seeds):
+        file = file_of(work, task, seed, system)
+        for row in read_json(file)["rows"] if file.exists() else []:
+            [found.setdefault((task, system, row["metric"], row["unit"]), {})[seed]] = row["values"]
+    publish(target, found, in_order(pairs))
 
 
 def main() -> None:

@@ -11,14 +11,16 @@ from HUNDREDTH_DATA.
 """
 
 import argparse
+import math
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from publish import published_rows
 from safetensors.numpy import load_file
 from transfer import RESULTS, TEST_LIMIT, add_run_options, config_values, run_jobs, share_stages
 
@@ -27,7 +29,15 @@ from hundredth.evaluation.controls import RESULTS as RUN_RESULTS
 from hundredth.evaluation.controls import SYSTEMS, evaluate
 from hundredth.evaluation.findings import QUESTIONS
 from hundredth.evaluation.results import Row, write_results
-from hundredth.evaluation.statistics import Resampled, gap_interval, mean_difference, resample, share_of_gap
+from hundredth.evaluation.statistics import (
+    Difference,
+    Resampled,
+    difference,
+    gap_interval,
+    mean_difference,
+    resample,
+    share_of_gap,
+)
 from hundredth.files import read_json
 from hundredth.pipeline.config import make_config
 from hundredth.pipeline.extract import read_task
@@ -76,8 +86,8 @@ _TRIAL = (
     "student.epochs=1",
 )
 _TRIAL_TESTS = 20
-
-_Key = tuple[str, str, str, str]
+# The task of what is the mean over all.
+ALL = "all"
 
 
 def folder_of(work: Path, task: str, seed: int, rl: str) -> Path:
@@ -104,36 +114,46 @@ def gather(work: Path, seeds: list[int], rl: str, target: Path) -> None:
     """Write the results of every finished run: values in the order of the seeds, then what the controls show.
 
     A row of the metric `difference` has the system "A - B", and for task "all" the mean over the tasks; beside it
-    stand `difference_low` and `difference_high`, its 95 % interval. `gap_closed` likewise.
+    stand `difference_low` and `difference_high`, its 95 % interval, and what that rests on. `gap_closed` likewise.
+    Of a task that the results have with more seeds than there are runs of it here, theirs are kept.
     """
-    values: dict[_Key, list[float]] = {}
-    finished: dict[str, list[Path]] = {}
+    rows = []
     for task in TASKS:
-        folders = [folder for seed in seeds if ((folder := folder_of(work, task, seed, rl)) / ALL_RESULTS).exists()]
-        for folder in folders:
-            for row in read_json(folder / ALL_RESULTS)["rows"]:
-                key = (task, row["system"], row["metric"], row["unit"])
-                values.setdefault(key, []).extend(row["values"])
-        if folders:
-            finished[task] = folders
-    rows = [Row(task, system, metric, found, unit) for (task, system, metric, unit), found in values.items()]
+        runs = {seed: folder_of(work, task, seed, rl) for seed in seeds}
+        finished = {seed: folder for seed, folder in runs.items() if (folder / ALL_RESULTS).exists()}
+        kept = [row for row in published_rows(target) if row.task == task]
+        known = max((len(row.values) for row in kept if row.metric == "score"), default=0)
+        rows += task_rows(task, finished) if len(finished) >= max(known, 1) else kept
     for ours, theirs in PAIRS:
-        both = {
-            task: (drawn[0], drawn[1])
-            for task in finished
-            if (drawn := resampled(task, finished[task], (ours, theirs)))
-        }
-        for task, pair in both.items():
-            rows += difference_rows(task, ours, theirs, [pair])
-        if both:
-            rows += difference_rows("all", ours, theirs, list(both.values()))
-            rows.append(Row("all", f"{ours} - {theirs}", "tasks", [len(both)], "count"))
-    for name in SYSTEMS:
-        for task, folders in finished.items():
-            if name not in ("student", "llm") and (three := resampled(task, folders, (name, "student", "llm"))):
-                rows += gap_rows(task, name, *three)
+        name = f"{ours} - {theirs}"
+        apart = [found for task in TASKS if (found := read_difference(rows, task, name)) is not None]
+        if apart:
+            rows += difference_rows(ALL, name, mean_difference(apart))
+            rows.append(Row(ALL, name, "tasks", [len(apart)], "count"))
     if rows:
-        write_results(target, target.stem, seeds, rows)
+        most = max(len(row.values) for row in rows)
+        write_results(target, target.stem, list(range(max(most, len(seeds)))), rows)
+
+
+def task_rows(task: str, finished: Mapping[int, Path]) -> list[Row]:
+    """Return what a task's finished runs, by seed, give: every value, the differences, the shares of the gap."""
+    values: dict[tuple[str, str, str], dict[int, float]] = {}
+    for seed, folder in finished.items():
+        for row in read_json(folder / ALL_RESULTS)["rows"]:
+            [values.setdefault((row["system"], row["metric"], row["unit"]), {})[seed]] = row["values"]
+    rows = []
+    for (system, metric, unit), found in values.items():
+        seeds = list(found)
+        named = None if seeds == list(range(len(seeds))) else seeds
+        rows.append(Row(task, system, metric, list(found.values()), unit, named))
+    folders = list(finished.values())
+    for ours, theirs in PAIRS:
+        if drawn := resampled(task, folders, (ours, theirs)):
+            rows += difference_rows(task, f"{ours} - {theirs}", difference(*drawn))
+    for name in SYSTEMS:
+        if name not in ("student", "llm") and (drawn := resampled(task, folders, (name, "student", "llm"))):
+            rows += gap_rows(task, name, *drawn)
+    return rows
 
 
 def resampled(task: str, folders: list[Path], systems: Sequence[str]) -> list[Resampled]:
@@ -154,23 +174,40 @@ def resampled(task: str, folders: list[Path], systems: Sequence[str]) -> list[Re
     return [drawn[name] for name in systems]
 
 
-def difference_rows(task: str, ours: str, theirs: str, pairs: Sequence[tuple[Resampled, Resampled]]) -> list[Row]:
-    """Return what one system's score differs by from another's, the mean over tasks, with the interval."""
-    found = mean_difference(pairs)
-    return _with_interval(task, f"{ours} - {theirs}", "difference", found.mean, (found.low, found.high))
+def difference_rows(task: str, name: str, found: Difference) -> list[Row]:
+    """Return a difference, with its interval and with what `read_difference` makes it of again."""
+    values = {
+        "difference": found.mean,
+        "difference_low": found.low,
+        "difference_high": found.high,
+        "difference_variance": found.variance,
+        "difference_seeds": found.seeds,
+    }
+    if math.isfinite(found.freedom):
+        values["difference_freedom"] = found.freedom
+    units = {"difference_seeds": "count", "difference_freedom": "count"}
+    return [Row(task, name, metric, [value], units.get(metric, "fraction")) for metric, value in values.items()]
+
+
+def read_difference(rows: Sequence[Row], task: str, name: str) -> Difference | None:
+    """Return a difference from its rows; None where it was not measured."""
+    found = {row.metric: row.values[0] for row in rows if (row.task, row.system) == (task, name)}
+    if not found:
+        return None
+    freedom = found.get("difference_freedom", math.inf)
+    return Difference(found["difference"], found["difference_variance"], freedom, int(found["difference_seeds"]))
 
 
 def gap_rows(task: str, name: str, one: Resampled, student: Resampled, llm: Resampled) -> list[Row]:
     """Return the share of the way from `student` to `llm` that a system has come; nothing where there is no way."""
     share = share_of_gap(one.score, student.score, llm.score)
-    return [] if share is None else _with_interval(task, name, "gap_closed", share, gap_interval(one, student, llm))
-
-
-def _with_interval(
-    task: str, system: str, metric: str, value: float, between: tuple[float, float] | None
-) -> list[Row]:
-    low_high = {} if between is None else {f"{metric}_low": between[0], f"{metric}_high": between[1]}
-    return [Row(task, system, name, [one], "fraction") for name, one in {metric: value, **low_high}.items()]
+    if share is None:
+        return []
+    between = gap_interval(one, student, llm)
+    values = {"gap_closed": share}
+    if between is not None:
+        values |= {"gap_closed_low": between[0], "gap_closed_high": between[1]}
+    return [Row(task, name, metric, [value], "fraction") for metric, value in values.items()]
 
 
 def _cell(folder: Path, system: str) -> Path:

@@ -10,9 +10,9 @@ by sentences of the corpus (`hundredth encoder whiten`), unless `--label-free NA
 
 With --ablations other settings of full RankCSE on BERT-tiny with MiniLM are tried instead, judged by STS-B dev
 alone. Reads the data from HUNDREDTH_DATA. Stopped and started again, it goes on where it was; results are written
-after every finished run.
+after every finished run, beside those of other machines. With --missing only what the results lack is run.
 
-    python benchmarks/encoder_ranking.py [--jobs 2] [--transfer] [--ablations] [--label-free NAME] [--work FOLDER]
+    python benchmarks/encoder_ranking.py [--jobs 2] [--transfer] [--ablations] [--missing] [--label-free NAME]
 """
 
 import argparse
@@ -28,9 +28,9 @@ from pathlib import Path
 
 import torch
 from encoder_parts import BERT_TINY, CACHE, MINILM, SMOLLM2, draw_sentences, first_layers, mpnet
+from publish import Key, in_order, publish, published
 
 from hundredth.evaluation.encoders.evaluate import MAIN, evaluate_encoders
-from hundredth.evaluation.results import Row, write_results
 from hundredth.files import read_json
 from hundredth.pipeline.encoder import development_pairs
 from hundredth.ranking import train_encoder, whiten_encoder
@@ -197,22 +197,38 @@ def dev_score(folder: Path) -> dict[str, float]:
 
 
 def gather(runs: Sequence[Run], work: Path, results: Path, *, ablations: bool) -> None:
-    """Write the results of every finished run: a row's values are in the order of the seeds."""
-    rows: dict[tuple[str, str, str], list[float]] = {}
-    for run in sorted(runs, key=lambda one: one.seed):
+    """Write the results of every finished run, in the order of all `runs`."""
+    found: dict[Key, dict[int, float]] = {}
+    for run in runs:
         folder = work / run.name
-        system = " ".join(run.changes) or "defaults" if ablations else run.system
         for metric, value in (dev_score(folder) if ablations else test_scores(folder)).items():
-            rows.setdefault((run.task, system, metric), []).append(value)
-    if rows:
-        name = "encoder-ablations" if ablations else "encoder-ranking"
-        seeds = sorted({run.seed for run in runs})
-        made = [Row(*key, values, "Spearman x 100" if _is_sts(key[2]) else "x 100") for key, values in rows.items()]
-        write_results(results / f"{name}.json", name, seeds, made)
+            found.setdefault(_key(run, metric, ablations), {})[run.seed] = value
+    order = in_order(_key(run, "", ablations)[:2] for run in runs)
+    publish(results / results_name(ablations), found, order)
 
 
-def _is_sts(metric: str) -> bool:
-    return metric.startswith(("sts", "sickr"))
+def results_name(ablations: bool) -> str:
+    """Return the name of the file of results."""
+    return f"encoder-{'ablations' if ablations else 'ranking'}.json"
+
+
+def lacking(runs: Sequence[Run], target: Path, *, transfer: bool, ablations: bool) -> list[Run]:
+    """Return the runs of which a file of results lacks something."""
+    there = published(target)
+
+    def lacks(run: Run) -> bool:
+        wanted = ["stsb_dev"] if ablations else ["sts_avg"]
+        if transfer and not ablations and run.seed < SEEDS:
+            wanted.append("transfer_avg")
+        return any(run.seed not in there.get(_key(run, metric, ablations), {}) for metric in wanted)
+
+    return [run for run in runs if lacks(run)]
+
+
+def _key(run: Run, metric: str, ablations: bool) -> Key:
+    system = " ".join(run.changes) or "defaults" if ablations else run.system
+    unit = "Spearman x 100" if metric.startswith(("sts", "sickr")) else "x 100"
+    return run.task, system, metric, unit
 
 
 def _start() -> None:
@@ -245,6 +261,7 @@ def main() -> None:
     )
     parser.add_argument("--label-free", metavar="NAME", help="teacher without labels: folder, package:... or hub")
     parser.add_argument("--ablations", action="store_true", help="other settings, by STS-B dev")
+    parser.add_argument("--missing", action="store_true", help="only what the results lack")
     options = parser.parse_args()
     if "HUNDREDTH_DATA" not in os.environ:
         sys.exit("set HUNDREDTH_DATA to the folder that holds the benchmark data (senteval/, wiki/)")
@@ -261,6 +278,9 @@ def main() -> None:
     else:
         runs = main_runs(options.base or BASES, options.system or names, had, options.seeds)
         all_runs = main_runs(BASES, names, teachers, MORE_SEEDS)
+    if options.missing:
+        target = options.results / results_name(options.ablations)
+        runs = lacking(runs, target, transfer=options.transfer, ablations=options.ablations)
     for base in {run.base for run in runs}:
         base_name(base, work)
     do = train if options.ablations else train_and_test

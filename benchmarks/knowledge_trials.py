@@ -7,15 +7,16 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from platformdirs import user_cache_dir
+from publish import Key, in_order, publish
 from transfer import RESULTS
 from transfer import WORK as RUNS
 from trial_student import deployed, judged
 
-from hundredth.evaluation.results import Row, write_results
 from hundredth.files import read_json
 from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.progress import Reporter
@@ -72,14 +73,12 @@ def taught(
 
 def gather(work: Path, seeds: list[int], names: Iterable[str], metrics: Mapping[str, str], target: Path) -> None:
     """Write the `metrics`, with their units, of all finished cells: means over the students, a value a run."""
-    cells_of = list(names)
-    rows = []
-    for task in TASKS:
-        for name in cells_of:
-            files = [work / f"{task}-{seed}-{name}.json" for seed in seeds]
-            cells = [read_json(file) for file in files if file.exists()]
+    cells = list(product(TASKS, names))
+    found: dict[Key, dict[int, float]] = {}
+    for (task, name), seed in product(cells, seeds):
+        file = work / f"{task}-{seed}-{name}.json"
+        if file.exists():
+            cell = read_json(file)
             for metric, unit in metrics.items():
-                values = [float(np.mean(cell[metric])) for cell in cells]
-                rows += [Row(task, name, metric, values, unit)] if values else []
-    if rows:
-        write_results(target, target.stem, seeds, rows)
+                found.setdefault((task, name, metric, unit), {})[seed] = float(np.mean(cell[metric]))
+    publish(target, found, in_order(cells))

@@ -20,15 +20,16 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from late_models import Bench, relabelled, without_label
 from numpy.typing import NDArray
+from publish import Key, publish
 from transfer import RESULTS, WORK
 
-from hundredth.evaluation.results import Row, write_results
+from hundredth.evaluation.results import Row
 from hundredth.files import read_json, write_json
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.transfer import Run, threads
@@ -165,16 +166,16 @@ def run_unit(unit: str, seed: int, work: Path) -> list[Row]:
 
 
 def gather(work: Path, seeds: list[int]) -> None:
-    """Write the results of all finished units: values in the order of the seeds."""
-    values: dict[tuple[str, str, str, str], list[float]] = {}
+    """Write the results of all finished units."""
+    found: dict[Key, dict[int, float]] = {}
     for unit in UNITS:
         for seed in seeds:
             file = work / "late-knowledge" / f"{unit}-{seed}.json"
             for row in read_json(file) if file.exists() else []:
                 key = (row["task"], row["system"], row["metric"], row["unit"])
-                values.setdefault(key, []).extend(row["values"])
-    rows = [Row(task, system, metric, found, unit) for (task, system, metric, unit), found in values.items()]
-    write_results(RESULTS / "late-knowledge.json", "late-knowledge", seeds, rows)
+                [found.setdefault(key, {})[seed]] = row["values"]
+    places = {unit: place for place, unit in enumerate(UNITS)}
+    publish(RESULTS / "late-knowledge.json", found, lambda task, _: places.get(task))
 
 
 def main() -> None:
@@ -193,7 +194,7 @@ def main() -> None:
             if file.exists():
                 continue
             rows = run_unit(unit, seed, options.work)
-            write_json(file, [asdict(row) for row in rows])
+            write_json(file, [row.to_dict() for row in rows])
             print(f"{unit}, seed {seed}: done", flush=True)
             gather(options.work, seeds)
 

@@ -16,16 +16,16 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_dir
+from publish import Key, in_order, publish
 from reinforcement_trl import import_trl, trl_version, with_trl
 from transfer import RESULTS, run_jobs
 from transfer import WORK as RUNS
 
-from hundredth.evaluation.results import Row, write_results
 from hundredth.extraction.ensemble import load_annotator
 from hundredth.extraction.llm import load_llm
 from hundredth.extraction.policy import Policy
@@ -44,6 +44,7 @@ from hundredth.pipeline.transfer import Run, threads
 WORK = Path(user_cache_dir("hundredth")) / "reinforcement"
 TASKS = ("trec", "sst2", "subj")
 ALGORITHMS: dict[str, Algorithm] = {"tuned": "none", "ppo": "ppo", "grpo": "grpo", "trl": "grpo"}
+COMPARED = ("ppo - trl", "grpo - trl")
 CELL = "cell.json"
 PER_TOKEN = "gain_per_1000_tokens"
 # A multiple of six labels and of the minibatch, which TRL asks for.
@@ -149,12 +150,12 @@ def measure(
 
 
 def gather(work: Path, seeds: list[int], steps: int, target: Path, *, trial: bool) -> None:
-    """Write the results of the cells finished with these settings: values in the order of the seeds that have them.
+    """Write the results of the cells finished with these settings.
 
     `gain` is what the score rose by from `tuned`, also per thousand tokens that were sampled to learn, the rollout
     that our learning ends with among them, and per minute of learning. "A - B" is the difference of that per token.
     """
-    values: dict[tuple[str, str, str], list[float]] = {}
+    found: dict[Key, dict[int, float]] = {}
     for task in TASKS:
         for seed in seeds:
             cells = {
@@ -165,10 +166,8 @@ def gather(work: Path, seeds: list[int], steps: int, target: Path, *, trial: boo
                 )
             }
             for system, metric, value in _of_seed(cells):
-                values.setdefault((task, system, metric), []).append(value)
-    if values:
-        rows = [Row(task, system, metric, found, _unit(metric)) for (task, system, metric), found in values.items()]
-        write_results(target, target.stem, seeds, rows)
+                found.setdefault((task, system, metric, _unit(metric)), {})[seed] = value
+    publish(target, found, in_order(product(TASKS, (*ALGORITHMS, *COMPARED))))
 
 
 def _of_seed(cells: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
@@ -189,9 +188,10 @@ def _of_seed(cells: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
         yield system, "seconds", learned["seconds"]
         yield system, PER_TOKEN, gains[system]
         yield system, "gain_per_minute", 60 * gain / learned["seconds"]
-    for system in ("ppo", "grpo"):
-        if {system, "trl"} <= gains.keys():
-            yield f"{system} - trl", PER_TOKEN, gains[system] - gains["trl"]
+    for pair in COMPARED:
+        one, other = pair.split(" - ")
+        if {one, other} <= gains.keys():
+            yield pair, PER_TOKEN, gains[one] - gains[other]
 
 
 def _unit(metric: str) -> str:

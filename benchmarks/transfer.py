@@ -14,13 +14,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_dir
+from publish import Key, in_order, publish
 
 from hundredth.evaluation.controls import SYSTEMS, evaluate
-from hundredth.evaluation.results import Row, write_results
 from hundredth.files import read_json
 from hundredth.pipeline.config import make_config
 from hundredth.pipeline.progress import Reporter
@@ -80,9 +81,9 @@ def share_stages(source: Path, target: Path, stages: Sequence[str]) -> None:
 
 
 def gather(work: Path, seeds: list[int]) -> None:
-    """Write the results of every finished run: a row's values are in the order of the seeds."""
+    """Write the results of every finished run."""
     for kind in KINDS:
-        rows: dict[tuple[str, str, str, str], list[float]] = {}
+        found: dict[Key, dict[int, float]] = {}
         for task in TASKS:
             for seed in seeds:
                 file = work / f"{task}-{seed}-{kind}" / "evaluation" / "results.json"
@@ -90,13 +91,8 @@ def gather(work: Path, seeds: list[int]) -> None:
                     if SYSTEMS[row["system"]].rewritten is not None:
                         continue  # benchmarks/controls.py goes on in the same folders
                     key = (task, row["system"], row["metric"], row["unit"])
-                    rows.setdefault(key, []).extend(row["values"])
-        if rows:
-            made = [
-                Row(task, system, metric, values, unit) for (task, system, metric, unit), values in rows.items()
-            ]
-            name = f"transfer-{kind}"
-            write_results(RESULTS / f"{name}.json", name, seeds, made)
+                    [found.setdefault(key, {})[seed]] = row["values"]
+        publish(RESULTS / f"transfer-{kind}.json", found, in_order(product(TASKS, SYSTEMS)))
 
 
 def add_run_options(parser: argparse.ArgumentParser, tasks: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,24 @@ def test_runs_on_other_test_texts_are_not_put_together(script: Any, work: Path) 
     (work / "cb-1-pruned" / "task" / "test.jsonl").write_text(rows)
     with pytest.raises(SystemExit, match="the runs of cb have different test texts"):
         script("controls").gather(work, [0, 1], "none", work / "controls.json")
+
+
+def test_tasks_of_other_machines_stay_and_count_in_the_mean(script: Any, work: Path, gathered: Any) -> None:
+    """Silent otherwise: a new machine has no runs, and its first would take the place of all that is published."""
+    target = work / "controls.json"
+    for seed in (0, 1):
+        shutil.rmtree(work / f"cb-{seed}-pruned")
+    shutil.rmtree(work / "rte-1-pruned")
+    script("controls").gather(work, [0], "none", target)
+    after = {(row.task, row.system, row.metric): row.values for row in script("publish").published_rows(target)}
+    assert after == {key: pytest.approx(values) for key, values in gathered.items()}
+    # With as many seeds as before a task is that of this machine.
+    put_run(work / "rte-1-pruned", "rte", 1, dict.fromkeys(RIGHT["rte"], 100))
+    script("controls").gather(work, [0, 1], "none", target)
+    after = {(row.task, row.system, row.metric): row.values for row in script("publish").published_rows(target)}
+    assert after["rte", "student", "score"] == [0.5, 0.5]
+    assert after["cb", "student", "score"] == gathered["cb", "student", "score"]
+    assert after["all", "full - student", "difference"] == [pytest.approx((0.17 + 0.0025) / 2)]
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from published_tables import lines, results
 
+from hundredth.evaluation.results import Row, write_results
+
 ROOT = Path(__file__).parents[2]
 STS = ("sts12", "sts13", "sts14", "sts15", "sts16", "stsb", "sickr")
 
@@ -72,11 +74,29 @@ def test_finished_runs_are_gathered_in_the_order_of_their_seeds(tmp_path: Path) 
         file.write_text(json.dumps({"rows": named}), encoding="utf-8")
     ranking.gather(runs, tmp_path, tmp_path / "out", ablations=False)
     made = json.loads((tmp_path / "out" / "encoder-ranking.json").read_text(encoding="utf-8"))
-    assert made["seeds"] == [0, 1, 2]
+    assert made["seeds"] == [0, 2]
     assert {(row["task"], row["system"], row["metric"]): row["values"] for row in made["rows"]} == {
         ("bert-tiny", "simcse", "sts_avg"): [60.0, 62.0],
         ("bert-tiny", "simcse", "stsb"): [61.0, 63.0],
     }
+
+
+def test_what_the_results_have_need_not_be_run_again(tmp_path: Path) -> None:
+    ranking = importlib.import_module("encoder_ranking")
+    runs = [ranking.Run("bert-tiny", "simcse", (), seed) for seed in range(4)]
+    rows = [
+        Row("bert-tiny", "simcse", "sts_avg", [60.0, 62.0, 61.0], "Spearman x 100", [0, 2, 3]),
+        Row("bert-tiny", "simcse", "transfer_avg", [70.0], "x 100", [2]),
+    ]
+    write_results(tmp_path / "encoder-ranking.json", "encoder-ranking", [0, 2, 3], rows)
+
+    def seeds(*, transfer: bool) -> list[int]:
+        target = tmp_path / "encoder-ranking.json"
+        return [run.seed for run in ranking.lacking(runs, target, transfer=transfer, ablations=False)]
+
+    assert seeds(transfer=False) == [1]
+    # The fourth seed has no transfer tasks to lack.
+    assert seeds(transfer=True) == [0, 1]
 
 
 def test_a_seed_draws_the_same_sentences_every_time(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_the_mean_over_tasks_has_the_errors_of_all():
         scores = np.array(gains)
         return Resampled(scores, np.repeat(scores[:, None], 5, axis=1)), Resampled(np.zeros(3), np.zeros((3, 5)))
 
-    found = mean_difference([pair(0.1, 0.2, 0.3), pair(0.1, 0.2, 0.3)])
+    found = mean_difference([difference(*pair(0.1, 0.2, 0.3))] * 2)
     # Each task: variance 0.01 / 3 with two degrees; the mean of both a quarter of the sum, with four: 2.776.
     half = 2.776 * (0.01 / 3 / 2) ** 0.5
     assert (found.mean, found.low, found.high) == pytest.approx((0.2, 0.2 - half, 0.2 + half), abs=1e-4)

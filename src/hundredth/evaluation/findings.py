@@ -1,6 +1,6 @@
 """What the controls show: what each part of the method, and each source of knowledge, is worth."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from hundredth.evaluation.outcome import Evaluation
@@ -93,7 +93,7 @@ def findings_as_json(evaluation: Evaluation) -> dict[str, Any]:
     pairs += [(one.question.system, one.question.other) for one in found]
     return {
         "differences": [
-            {"system": system, "other": other, **asdict(evaluation.compare(system, other))}
+            {"system": system, "other": other, **evaluation.compare(system, other).to_dict()}
             for system, other in dict.fromkeys(pairs)
         ],
         "gap_closed": {
@@ -102,7 +102,7 @@ def findings_as_json(evaluation: Evaluation) -> dict[str, Any]:
             if (closed := evaluation.gap_closed(name)) is not None
         },
         "contributions": [
-            {"source": one.question.source, "texts": one.texts, **asdict(one.difference)}
+            {"source": one.question.source, "texts": one.texts, **one.difference.to_dict()}
             for one in found
             if one.question.source is not None
         ],

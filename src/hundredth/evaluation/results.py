@@ -31,13 +31,21 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Row:
-    """One metric of one system on one task: a value per seed, or a single one where no seed takes part."""
+    """One metric of one system on one task: a value per seed, or a single one where no seed takes part.
+
+    `seeds` are those of the values where they are not the first of the file's.
+    """
 
     task: str
     system: str
     metric: str
     values: list[float]
     unit: str
+    seeds: list[int] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as JSON holds it, without seeds where none are named."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def write_results(path: Path, name: str, seeds: Sequence[int], rows: Sequence[Row]) -> None:
@@ -51,7 +59,7 @@ def write_results(path: Path, name: str, seeds: Sequence[int], rows: Sequence[Ro
             "machine": machine(),
             "versions": versions(),
             "seeds": list(seeds),
-            "rows": [asdict(row) for row in rows],
+            "rows": [row.to_dict() for row in rows],
         },
     )
 

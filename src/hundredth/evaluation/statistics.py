@@ -38,31 +38,38 @@ class Resampled:
 class Difference:
     """What a score differs by between two systems, with its 95 % interval, and how many seeds it is the mean of.
 
-    The interval is for other texts and other seeds; of one seed, for other texts alone.
+    The interval is for other texts and other seeds; of one seed, for other texts alone. `variance` is the squared
+    standard error of the mean, with its degrees of freedom.
     """
 
     mean: float
-    low: float
-    high: float
+    variance: float
+    freedom: float
     seeds: int
+
+    @property
+    def low(self) -> float:
+        """The lower end of the interval."""
+        return self.mean - self._half
+
+    @property
+    def high(self) -> float:
+        """The upper end of the interval."""
+        return self.mean + self._half
 
     @property
     def is_clear(self) -> bool:
         """Whether the interval leaves out zero."""
         return self.low > 0 or self.high < 0
 
-
-@dataclass(frozen=True)
-class _Error:
-    """The squared standard error of a mean over seeds and texts, and its degrees of freedom."""
-
-    variance: float
-    freedom: float
+    def to_dict(self) -> dict[str, float]:
+        """Return the mean, the ends of the interval and the number of seeds."""
+        return {"mean": self.mean, "low": self.low, "high": self.high, "seeds": self.seeds}
 
     @property
-    def half(self) -> float:
-        """Half the width of the interval."""
-        return float(student_t.ppf((1 + _CONFIDENCE) / 2, self.freedom)) * math.sqrt(self.variance)
+    def _half(self) -> float:
+        """Half the width of the interval, Student's."""
+        return _quantile(self.freedom) * math.sqrt(self.variance)
 
 
 def deviation(values: Sequence[float]) -> float | None:
@@ -123,21 +130,23 @@ def difference(ours: Resampled, theirs: Resampled) -> Difference:
     Raises:
         ValueError: the numbers of seeds differ, and neither is one.
     """
-    return mean_difference([(ours, theirs)])
+    scores_S, draws_SD = _apart(ours, theirs)
+    return Difference(float(scores_S.mean()), *_error(scores_S, draws_SD), len(scores_S))
 
 
-def mean_difference(pairs: Sequence[tuple[Resampled, Resampled]]) -> Difference:
-    """Return the mean over tasks of ours - theirs, a pair for each: the tasks are what they are.
+def mean_difference(apart: Sequence[Difference]) -> Difference:
+    """Return the mean of the differences on several tasks: the tasks are what they are.
 
-    `seeds` is the least of the tasks. Otherwise as `difference`.
+    `seeds` is the least of the tasks. Degrees of freedom are by Satterthwaite.
     """
-    apart = [_apart(ours, theirs) for ours, theirs in pairs]
-    errors = [_error(scores_S, draws_SD) for scores_S, draws_SD in apart]
-    mean = float(np.mean([scores_S.mean() for scores_S, _ in apart]))
-    total = sum(one.variance for one in errors)
-    spread = sum(one.variance**2 / one.freedom for one in errors)
-    half = _Error(total / len(pairs) ** 2, total**2 / spread if spread else math.inf).half
-    return Difference(mean, mean - half, mean + half, min(len(scores_S) for scores_S, _ in apart))
+    total = sum(one.variance for one in apart)
+    spread = sum(one.variance**2 / one.freedom for one in apart)
+    return Difference(
+        statistics.fmean(one.mean for one in apart),
+        total / len(apart) ** 2,
+        total**2 / spread if spread else math.inf,
+        min(one.seeds for one in apart),
+    )
 
 
 def gap_interval(ours: Resampled, student: Resampled, llm: Resampled) -> tuple[float, float] | None:
@@ -150,8 +159,8 @@ def gap_interval(ours: Resampled, student: Resampled, llm: Resampled) -> tuple[f
         return None
     (a_S, a_SD), (b_S, b_SD) = _apart(ours, student), _apart(llm, student)
     share = float(a_S.mean() / b_S.mean())
-    freedom = _error(a_S - share * b_S, a_SD - share * b_SD).freedom
-    factor = float(student_t.ppf((1 + _CONFIDENCE) / 2, freedom)) ** 2
+    _, freedom = _error(a_S - share * b_S, a_SD - share * b_SD)
+    factor = _quantile(freedom) ** 2
     # What is in both is counted twice here, which is on the safe side.
     covariance = np.cov(a_SD.mean(axis=0), b_SD.mean(axis=0))
     if len(a_S) > 1:
@@ -207,14 +216,22 @@ def _apart(ours: Resampled, theirs: Resampled) -> tuple[Doubles, Doubles]:
     return ours.scores - theirs.scores, ours.draws - theirs.draws
 
 
-def _error(scores_S: Doubles, draws_SD: Doubles) -> _Error:
-    """Return the error of the mean of `scores_S` for other texts and seeds; of one seed, for other texts alone."""
+def _error(scores_S: Doubles, draws_SD: Doubles) -> tuple[float, float]:
+    """Return the squared standard error of the mean of `scores_S`, and its degrees of freedom.
+
+    For other texts and seeds; of one seed, for other texts alone.
+    """
     seeds = len(scores_S)
     of_texts = float(draws_SD.mean(axis=0).var(ddof=1))
     if seeds == 1:
-        return _Error(of_texts, math.inf)
+        return of_texts, math.inf
     of_seeds = float(scores_S.var(ddof=1)) / seeds
     # What a seed makes of a text is part of both.
     of_both = max(0.0, float(draws_SD.var(axis=1, ddof=1).mean()) - of_texts) / (seeds - 1)
     variance = max(of_texts + of_seeds - of_both, of_texts, of_seeds)
-    return _Error(variance, (seeds - 1) * (variance / of_seeds) ** 2 if of_seeds else math.inf)
+    return variance, (seeds - 1) * (variance / of_seeds) ** 2 if of_seeds else math.inf
+
+
+def _quantile(freedom: float) -> float:
+    """Return how many standard errors the interval reaches on each side."""
+    return float(student_t.ppf((1 + _CONFIDENCE) / 2, freedom))

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -72,7 +72,7 @@ class EncoderEvaluation:
             "machine": machine(),
             "versions": versions(),
             "seeds": [self.seed],
-            "rows": [asdict(row) for row in self.rows()],
+            "rows": [row.to_dict() for row in self.rows()],
         }
 
 
