@@ -4,10 +4,14 @@ import csv
 import json
 import os
 import shutil
+import signal
 
 # Before torch is imported: the tests' models are so small that a second thread only gets in the way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# In the background of a shell Ctrl-C is ignored, which the processes that the tests start would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
