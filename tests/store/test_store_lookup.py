@@ -83,6 +83,27 @@ def test_an_index_that_codes_whole_keys_is_made_again(tmp_path, fill, monkeypatc
     assert read_index(folder / "index.faiss", 1, state, "e").by_residual
 
 
+def test_a_correction_holds_among_many_like_it(tmp_path, monkeypatch):
+    """Codes cannot tell the keys of nearly equal texts apart, and a user's entry decides alone."""
+    monkeypatch.setattr(index_module, "EXACT_LIMIT", 1000)
+    generator = np.random.default_rng(0)
+    centres = generator.normal(size=(3, 32))
+    keys = centres[np.arange(3000) % 3] + 0.01 * generator.normal(size=(3000, 32))
+    texts = [(f"text {number}",) for number in range(3000)]
+    with KnowledgeStore.create(tmp_path / "large", ["a", "b"], 32, "e") as large:
+        large.add(texts, np.eye(2)[np.zeros(3000, int)], keys, "user", [0] * 3000)
+        assert not large._index.user.exact
+        for number in range(0, 3000, 100):
+            large.correct(texts[number], 1, keys[number])
+            user, _ = large.look_up(keys[number][None], 4, 0.95)
+            assert user.soft_labels[0, 0].tolist() == [0.0, 1.0]
+        # As many that the encoder takes for one: the newest decides.
+        same = large.add(
+            [(f"again {n}",) for n in range(300)], np.eye(2)[[0] * 300], keys[[5] * 300], "user", [0] * 300
+        )
+        assert large.search_user(keys[5][None], 1, 0.95).ids.tolist() == [same[-1:]]
+
+
 @pytest.mark.parametrize("newest_first", [False, True])
 def test_ties_go_by_age_also_where_the_index_pads(newest_first):
     keys = np.eye(4, dtype=np.float32)[[0, 1, 0, 0, 2]]

@@ -2,7 +2,8 @@
 
 Faiss proposes candidates; their similarities are then computed from the float32 keys and sorted, the older
 entry first when equal. So an exact result does not depend on the batch that a query comes in. Among users' entries
-the newer comes first when nearly equal: the key of a text depends a little on the batch that it was made in.
+the newer comes first when nearly equal: the key of a text depends a little on the batch that it was made in. Their
+lists hold the keys themselves, not codes of them: a correction is found among any number of others like it.
 Letters of the shapes: N entries, B queries, d width of a key, C labels, k neighbours, F candidates.
 """
 
@@ -58,7 +59,7 @@ class SearchIndex:
         self._size = len(vectors.ids)
         self._ids, self._keys, self._soft_labels = vectors.ids, vectors.keys, vectors.soft_labels
         self._positions: Ids | None = None
-        self.proposer = _build(self.ids, self.keys) if proposer is None else proposer
+        self.proposer = self._built() if proposer is None else proposer
 
     def __len__(self) -> int:
         return self._size
@@ -91,7 +92,7 @@ class SearchIndex:
         self._size += len(ids)
         self._positions = None
         if self._outgrown():
-            self.proposer = _build(self.ids, self.keys)
+            self.proposer = self._built()
         elif len(ids):
             self.proposer.add_with_ids(even(keys), ids)
 
@@ -110,7 +111,7 @@ class SearchIndex:
         self._positions = None
         # The lists are given up a little below the limit, so that edits around it do not train them anew.
         if not self.exact and self._size < 0.9 * EXACT_LIMIT:
-            self.proposer = _build(self.ids, self.keys)
+            self.proposer = self._built()
         else:
             remove(self.proposer, np.ascontiguousarray(ids))
 
@@ -162,7 +163,7 @@ class SearchIndex:
         while True:
             proposals = min(proposals, self._size)
             positions, cosines, complete = self._candidates(queries, proposals, lists)
-            worst = cosines.min(axis=1) if self.exact else None
+            worst = cosines.min(axis=1) if self.exact or self._newest_first else None
             if excluded is not None:
                 cosines[self.ids.take(positions) == excluded[:, None]] = -np.inf
             # Candidates come in the order in which they win a tie.
@@ -173,16 +174,12 @@ class SearchIndex:
             best = cosines[rows, order]
             if excluded is not None or not complete:
                 complete = bool(np.isfinite(best).all())
-            if worst is not None:
-                # Faiss may cut anywhere within a group of ties: go on until the whole group has been seen.
-                if proposals == self._size or (best[:, -1] - worst > margin).all():
-                    break
-                proposals *= 4
+            if worst is not None and proposals < self._size and (best[:, -1] - worst <= margin).any():
+                proposals *= 4  # faiss may cut anywhere within a group of ties: go on until all of it has been seen
+            elif not self.exact and lists < self.proposer.nlist and not complete:
+                lists *= 4  # lists differ in size: a query whose lists hold too few entries visits more of them
             else:
-                # Lists differ in size: a query whose lists hold too few entries visits more of them.
-                if lists >= self.proposer.nlist or complete:
-                    break
-                lists *= 4
+                break
         return positions[rows, order], best, complete
 
     def _candidates(self, queries: Matrix, proposals: int, lists: int) -> tuple[Ids, Matrix, bool]:
@@ -217,6 +214,9 @@ class SearchIndex:
             self._positions[self.ids] = np.arange(self._size)
         return self._positions.take(ids)
 
+    def _built(self) -> Any:
+        return _build(self.ids, self.keys, coded=not self._newest_first)
+
     def _outgrown(self) -> bool:
         """Whether the proposer was made for a far smaller store than this one has become."""
         if self.exact:
@@ -234,7 +234,7 @@ def fits(proposer: Any, vectors: Vectors) -> bool:
     return bool(kind_fits and proposer.ntotal == size and proposer.d == dimension + dimension % 2)
 
 
-def _build(ids: Ids, keys: Matrix) -> Any:
+def _build(ids: Ids, keys: Matrix, *, coded: bool) -> Any:
     vectors = even(keys)
     dimension = vectors.shape[1]
     if len(ids) <= EXACT_LIMIT:
@@ -243,12 +243,13 @@ def _build(ids: Ids, keys: Matrix) -> Any:
         # One 4-bit code for each two numbers of a key: 32 bytes, not 512, at d = 128. Coded is the difference from
         # the centre of the list (fsr), which loses far less where keys lie close together.
         lists = _list_count(len(ids))
-        kind = f"IVF{lists},PQ{dimension // 2}x4fsr"
+        kind = f"IVF{lists}," + (f"PQ{dimension // 2}x4fsr" if coded else "Flat")
         proposer = faiss.index_factory(dimension, kind, faiss.METRIC_INNER_PRODUCT)
         proposer.cp.max_points_per_centroid = 64
         proposer.cp.min_points_per_centroid = 1
         proposer.cp.niter = 10
-        proposer.pq.cp.min_points_per_centroid = 1
+        if coded:
+            proposer.pq.cp.min_points_per_centroid = 1
         proposer.train(vectors)
     if len(ids):
         proposer.add_with_ids(vectors, ids)

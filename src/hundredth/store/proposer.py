@@ -1,4 +1,4 @@
-"""The faiss index that proposes candidates for a search: what both kinds of it, flat and of lists, ask for."""
+"""The faiss index that proposes candidates for a search: what its kinds, flat and of lists, ask for."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def remove(proposer: Any, ids: Ids) -> None:
     Codes are packed in blocks. `remove_ids` (faiss 1.15) leaves old ones behind the end of a list, and an addition
     then writes its own over them bit by bit: the new entries are as good as lost.
     """
-    if not has_lists(proposer):
+    if not has_lists(proposer) or isinstance(proposer, faiss.IndexIVFFlat):
         proposer.remove_ids(ids)
         return
     lists: Any = faiss.downcast_InvertedLists(proposer.invlists)
