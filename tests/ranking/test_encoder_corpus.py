@@ -97,6 +97,36 @@ def test_a_line_of_any_length_is_cut_and_the_next_one_is_whole(tmp_path: Path, s
         assert counts == CorpusCounts(2, cut=1)
 
 
+def test_a_cell_of_any_length_is_cut_where_no_quotation_mark_may_be_open(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text(f"id\ttext\n1\t{'x' * (1 << 20)}\n2\tnext\n")
+    assert imported(tmp_path / "a.tsv", tmp_path, "text") == (["x" * 10_000, "next"], CorpusCounts(2, cut=1))
+
+
+def test_parquet_may_hold_texts_of_any_kind_also_what_is_no_text(tmp_path: Path) -> None:
+    good = sentences(60)
+    whole = pa.array([*(one.encode() for one in good), "Stra\xdfe".encode("latin-1"), None], pa.binary())
+    broken = pa.Array.from_buffers(pa.string(), len(whole), whole.buffers(), whole.null_count)
+    for kind in (broken, pa.array([*good, None], pa.dictionary(pa.int32(), pa.string()))):
+        pq.write_table(pa.table({"text": kind}), tmp_path / "a.parquet")
+        texts, counts = imported(tmp_path / "a.parquet", tmp_path)
+        assert texts == good
+        assert counts == CorpusCounts(60, blank=1, unreadable=int(kind is broken))
+
+
+def test_a_dataset_of_what_is_no_text_is_refused(tmp_path: Path) -> None:
+    whole = pa.array(["Stra\xdfe".encode("latin-1")], pa.binary())
+    broken = pa.Array.from_buffers(pa.string(), 1, whole.buffers())
+    with pytest.raises(UserError, match="the dataset holds a text that is not UTF-8"):
+        import_corpus(Dataset(pa.table({"text": broken})), tmp_path / "corpus.arrow")
+
+
+def test_the_first_objects_may_lack_their_text(tmp_path: Path) -> None:
+    """Silent otherwise: the identifiers would be taken for the sentences."""
+    rows = [{"id": "a", "text": None}, {"id": "b"}, *({"id": one, "text": one} for one in sentences(30))]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert imported(tmp_path / "a.jsonl", tmp_path) == (sentences(30), CorpusCounts(30, blank=2))
+
+
 def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
     """Of each sentence 8 bytes stay, whatever its length."""
     peaks = []
@@ -125,7 +155,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
         (
             "a.csv",
             b'text,b\n"x' + 200_000 * b"y\n",
-            "not valid CSV (field larger than field limit (160000)); is a quot",
+            "not valid CSV (field larger than field limit (160000)); is a quotation mark left open? A text of more",
         ),
         ("a.jsonl", b'{"a": "b"}\n{"a"', "a.jsonl line 2: not valid JSON"),
         ("a.jsonl", b"[1]", "a.jsonl line 1: no JSON object but list"),

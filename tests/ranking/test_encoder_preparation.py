@@ -53,10 +53,11 @@ def test_tokens_and_embeddings_with_a_prompt_are_those_of_encode(
 def test_an_encoder_is_trained_behind_its_prompt(included: bool, tmp_path: Path) -> None:
     """A prompt that the pooling includes or excludes is another training than none, and stays in the encoder."""
     base, corpus = base_folder("roberta", tmp_path / "base"), text_file(tmp_path / "corpus.txt", 64)
-    config = make_training_config("simcse", {"batch_size": 16, "steps": 2, "precision": "float32", "dropout": 0.0})
+    config = make_training_config("simcse", {"batch_size": 16, "steps": 2, "precision": "float32"})
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     trained = {}
     for name in ("prompted", "bare"):
-        model = SentenceTransformer(str(base), device="cpu")
+        model = SentenceTransformer(str(base), device="cpu", config_kwargs=still)
         model.set_pooling_include_prompt(included)
         if name == "prompted":
             model.prompts, model.default_prompt_name = {"query": PROMPT}, "query"

@@ -115,12 +115,12 @@ def test_weights_that_do_not_fit_are_refused_before_anything_starts(
 
 def test_a_corpus_that_changed_in_its_middle_is_another(tiny_encoder: Path, tmp_path: Path, out: Path) -> None:
     """Silent otherwise: the size and the ends of the file are the same."""
-    lines = [f"my card {number:07d}" for number in range(150_000)]
+    lines = [f"my card {number:07d}" for number in range(300_000)]
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n".join(lines))
     settings = config(steps=1)
     train_encoder(tiny_encoder, corpus, out, config=settings)
-    lines[75_000] = "the bank 075000"
+    lines[75_001] = "the bank 075001"
     corpus.write_text("\n".join(lines))
     with pytest.raises(UserError, match=r"corpus_content is .* now and was"):
         train_encoder(tiny_encoder, corpus, out, config=settings)
@@ -194,6 +194,47 @@ def test_a_model_that_is_passed_is_trained_in_place_by_a_finished_training_too(
     assert _equal(first, second)
     assert not second.training
     np.testing.assert_allclose(second.encode(["my card"]), first.encode(["my card"]), atol=1e-6)
+
+
+def test_a_model_whose_training_stopped_is_as_it_was_and_the_same_call_goes_on(
+    models: list[SentenceTransformer], tiny_encoder: Path, corpus: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = models
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_publish", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_encoder(one, corpus, out, config=config())
+    assert _equal(one, other)
+    told = Told()
+    train_encoder(one, corpus, out, config=config(), reporter=told)
+    assert "  going on from step 2" in told.lines
+    train_encoder(other, corpus, out.with_name("whole"), config=config())
+    assert _equal(one, other)
+    assert not _equal(one, SentenceTransformer(str(tiny_encoder), device="cpu"))
+
+
+def test_a_model_in_memory_keeps_its_own_dropout(
+    models: list[SentenceTransformer], corpus: Path, out: Path
+) -> None:
+    """Silent otherwise: a rate that is asked for and not taken."""
+    with pytest.raises(UserError, match=r"dropout is 0\.3, but a model in memory keeps its own: leave it out"):
+        train_encoder(models[0], corpus, out, config=config(dropout=0.3))
+
+
+def test_a_file_of_embeddings_that_changed_in_its_middle_is_another(
+    tiny_encoder: Path, corpus: Path, out: Path, tmp_path: Path
+) -> None:
+    rows = np.random.default_rng(0).normal(size=(64, 8000)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+
+    def train() -> None:
+        train_encoder(tiny_encoder, corpus, out, teachers=[tmp_path / "rows.npy"], config=config("rankcse"))
+
+    train()
+    rows[33, 77] *= -1
+    np.save(tmp_path / "rows.npy", rows)
+    with pytest.raises(UserError, match=r"teacher_weights is .* now and was"):
+        train()
 
 
 def _equal(one: SentenceTransformer, other: SentenceTransformer) -> bool:

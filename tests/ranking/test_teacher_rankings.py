@@ -58,6 +58,43 @@ def test_the_dot_product_of_rows_is_the_weighted_mean_of_the_teachers_cosines(
     assert rows.shape[1] == teachers.width == 32 + 32 + 3
 
 
+def test_a_teacher_that_fails_leaves_nothing_with_the_others(tmp_path: Path) -> None:
+    """Silent otherwise: in the next call the others' rows are those of other texts."""
+    interrupts = [True]
+
+    def second(texts: list[str]) -> np.ndarray:
+        if interrupts:
+            interrupts.clear()
+            raise KeyboardInterrupt
+        return widths(texts)
+
+    teachers = TeacherRankings([widths, second], cache=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        teachers.rank(data())
+    rows = teachers.rows(torch.tensor(teachers.rank(data(SENTENCES[2:]))["label"]))
+    torch.testing.assert_close(rows[:, :3], rows[:, 3:])
+
+
+def test_a_file_that_does_not_fit_is_known_before_other_teachers_start(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def slow(texts: list[str]) -> np.ndarray:
+        seen.extend(texts)
+        return widths(texts)
+
+    np.save(tmp_path / "rows.npy", widths(list(SENTENCES[2:])))
+    with pytest.raises(UserError, match="row i of the file belongs to row i of the dataset"):
+        TeacherRankings([slow, tmp_path / "rows.npy"], cache=tmp_path).rank(data())
+    assert not seen
+
+
+def test_a_shortened_embedding_is_shortened_here_too(model: SentenceTransformer, tmp_path: Path) -> None:
+    model.truncate_dim = 5
+    teachers = TeacherRankings([model], cache=tmp_path)
+    teachers.rank(data())
+    torch.testing.assert_close(teachers.rows(LABELS), alone(model), rtol=0, atol=0.01)
+
+
 def test_live_teachers_give_the_same_rows_and_keep_nothing(
     model: SentenceTransformer, encoded: list[str], tmp_path: Path
 ) -> None:

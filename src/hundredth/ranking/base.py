@@ -27,9 +27,15 @@ def load_base(base: Base, config: EncoderTrainingConfig) -> SentenceTransformer:
     passed in is the one that is trained.
 
     Raises:
-        UserError: nothing is found, or what is found turns no text into a vector.
+        UserError: nothing is found, what is found turns no text into a vector, or `config.dropout` is set for a
+            model in memory.
     """
     if isinstance(base, SentenceTransformer):
+        if config.dropout is not None:
+            raise UserError(
+                f"dropout is {config.dropout:g}, but a model in memory keeps its own: leave it out, or pass the "
+                "model's name or folder"
+            )
         model, name = base, type(base).__name__
         check_tokenizer(f"base {name!r}", model.tokenizer)
     else:
@@ -41,6 +47,23 @@ def load_base(base: Base, config: EncoderTrainingConfig) -> SentenceTransformer:
         set_pooling(model, config.pooling, f"base {name!r}")
     _check_output(model, name)
     return model
+
+
+@contextlib.contextmanager
+def restored_on_failure(base: Base) -> Iterator[None]:
+    """Give a model in memory its weights back where training it in the block is stopped or fails.
+
+    The same call then is the same training, which goes on where it was.
+    """
+    if not isinstance(base, SentenceTransformer):
+        yield
+        return
+    before = {name: weight.detach().cpu().clone() for name, weight in base.state_dict().items()}
+    try:
+        yield
+    except BaseException:
+        base.load_state_dict(before)
+        raise
 
 
 @contextlib.contextmanager
@@ -71,7 +94,9 @@ def _load(name: str, config: EncoderTrainingConfig) -> SentenceTransformer:
 
 
 def _is_dropout(setting: str) -> bool:
-    return ("dropout" in setting or "pdrop" in setting) and "classifier" not in setting and "layer" not in setting
+    """Whether it is a rate of the encoder's own dropout: not of a head that it has not, nor of whole layers."""
+    elsewhere = ("classif", "summary", "qa_", "layer")
+    return ("dropout" in setting or "pdrop" in setting) and not any(part in setting for part in elsewhere)
 
 
 def _check_output(model: SentenceTransformer, name: str) -> None:

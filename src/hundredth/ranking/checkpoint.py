@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -62,10 +62,10 @@ def remove_halves(folder: Path) -> None:
 
 @contextmanager
 def explaining_full_disk(folder: Path) -> Iterator[None]:
-    """Raise the OSError of a full disk where torch could not write in `folder`: it does not say why."""
+    """Raise the OSError of a full disk where torch or safetensors could not write in `folder`, and hide why."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         try:
             with TemporaryFile(dir=folder) as probe:
                 probe.write(bytes(_PROBE_BYTES))
@@ -95,7 +95,7 @@ class Best:
     def offer(self, model: nn.Module, step: int, score: float) -> None:
         """Keep the weights of this step if no earlier one scored as high."""
         if score > self.score:
-            with atomic_path(self._path) as temporary:
+            with explaining_full_disk(self._path.parent), atomic_path(self._path) as temporary:
                 # repr keeps every digit: a resumed run compares with exactly the same number.
                 save_file(_own(model.state_dict()), temporary, metadata={"step": str(step), "score": repr(score)})
 

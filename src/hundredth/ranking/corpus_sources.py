@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
@@ -29,6 +30,10 @@ Row: TypeAlias = Sequence[bytes | str | None]
 CHUNK = 10_000  # rows read and written at a time
 # Encoders read at most a few thousand characters of a text: of a line, only so many bytes are kept.
 MAX_BYTES = 40_000
+# Of a table with quotation marks, of which one that is left open makes a cell of all that follows.
+_LONGEST_CELL, _ANY_LENGTH = 4 * MAX_BYTES, 1 << 30
+# Rows of JSON Lines by which the columns of texts are found: the first may lack some.
+_LOOKED_AT = 100
 # What the column of the sentences is called where there are several of texts and none is named, best first.
 _USUAL_NAMES = ("sentence", "text", "sentences", "texts")
 
@@ -186,7 +191,7 @@ def _cells(path: Path, quoted: bool, columns: Columns) -> Iterator[Row]:
         text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
         options: Any = {} if quoted else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
         reader = csv.reader(text, **options)
-        before = csv.field_size_limit(MAX_BYTES * 4)
+        before = csv.field_size_limit(_LONGEST_CELL if quoted else _ANY_LENGTH)
         try:
             header = [name.strip() for name in next(reader, [])]
             places = [header.index(name) for name in columns.choose(str(path), header, header)]
@@ -196,46 +201,69 @@ def _cells(path: Path, quoted: bool, columns: Columns) -> Iterator[Row]:
                 ]
         except csv.Error as error:
             raise UserError(
-                f"{path} line {reader.line_num}: not valid CSV ({error}); is a quotation mark left open?"
+                f"{path} line {reader.line_num}: not valid CSV ({error}); is a quotation mark left open? A text of "
+                f"more than {_LONGEST_CELL:,} characters can stand in .jsonl or .parquet"
             ) from error
         finally:
             csv.field_size_limit(before)
 
 
 def _objects(path: Path, columns: Columns) -> Iterator[Row]:
-    wanted: list[str] = []
     with _opened(path) as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                value = json.loads(line.decode("utf-8-sig"))
-            except UnicodeDecodeError:
-                yield (line,)
-                continue
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path} line {number}: not valid JSON ({error.msg})") from None
-            if not isinstance(value, dict):
-                raise UserError(f"{path} line {number}: no JSON object but {type(value).__name__}")
-            if not wanted:
-                texts = [name for name, cell in value.items() if isinstance(cell, str)]
-                wanted = columns.choose(str(path), texts, list(value))
-            cells = [value.get(name) for name in wanted]
-            yield [cell if isinstance(cell, str) else None for cell in cells]
+        values = _parsed(path, file)
+        first = list(islice(values, _LOOKED_AT))
+        objects = [value for value in first if isinstance(value, dict)]
+        names = dict.fromkeys(name for value in objects for name in value)
+        texts = [name for name in names if any(isinstance(value.get(name), str) for value in objects)]
+        wanted = columns.choose(str(path), texts, list(names))
+        for value in chain(first, values):
+            if isinstance(value, bytes):
+                yield (value,)
+            else:
+                cells = [value.get(name) for name in wanted]
+                yield [cell if isinstance(cell, str) else None for cell in cells]
+
+
+def _parsed(path: Path, file: IO[bytes]) -> Iterator[dict[str, Any] | bytes]:
+    """Yield the object of each line that is not blank, or the line itself where it is not UTF-8."""
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line.decode("utf-8-sig"))
+        except UnicodeDecodeError:
+            yield line
+            continue
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path} line {number}: not valid JSON ({error.msg})") from None
+        if not isinstance(value, dict):
+            raise UserError(f"{path} line {number}: no JSON object but {type(value).__name__}")
+        yield value
 
 
 def _parquet(path: Path, columns: Columns) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path) as file:
             fields = {field.name: field.type for field in file.schema_arrow}
-            texts = [
-                name for name, kind in fields.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)
-            ]
+            texts = [name for name, kind in fields.items() if _holds_texts(kind)]
             wanted = columns.choose(str(path), texts, list(fields))
             for batch in file.iter_batches(CHUNK, columns=wanted):
-                yield from zip(*(batch.column(name).to_pylist() for name in wanted), strict=True)
+                yield from zip(*(_bytes(batch.column(name)) for name in wanted), strict=True)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+
+
+def _holds_texts(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _holds_texts(kind.value_type)
+    return any(one(kind) for one in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
+def _bytes(column: pa.Array) -> list[bytes | None]:
+    """Return the cells of a column of texts as bytes: Parquet does not look whether they are UTF-8."""
+    plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    binary: list[bytes | None] = plain.cast(pa.large_binary()).to_pylist()
+    return binary
 
 
 def _load_dataset(name: str | Path) -> Dataset | IterableDataset:
@@ -262,6 +290,9 @@ def _dataset(dataset: Dataset | IterableDataset, columns: Columns, name: str) ->
         kinds = dataset.features.items()
         texts = [key for key, kind in kinds if getattr(kind, "dtype", None) in ("string", "large_string")]
     wanted = columns.choose(name, texts, names)
-    for batch in dataset.with_format(None).select_columns(wanted).iter(batch_size=CHUNK):
-        rows: Any = batch
-        yield from zip(*(rows[one] for one in wanted), strict=True)
+    try:
+        for batch in dataset.with_format(None).select_columns(wanted).iter(batch_size=CHUNK):
+            rows: Any = batch
+            yield from zip(*(rows[one] for one in wanted), strict=True)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name} holds a text that is not UTF-8: {error}; mend it where it was made") from error

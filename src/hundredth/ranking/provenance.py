@@ -31,8 +31,8 @@ def training_settings(
 ) -> dict[str, Any]:
     """Return all that decides the result of a training: a stopped one goes on only where none of it has changed.
 
-    Models are told apart by the sizes and the ends of their files, those in memory by their weights, and the files
-    of a corpus by all of their content.
+    Models are told apart by the sizes and samples of their files, those in memory by their weights, and the files
+    of a corpus and of a teacher's embeddings by all of their content.
     """
     return {
         "base": name_of(base),
@@ -66,6 +66,8 @@ def _stamp(one: Base | TeacherSpec) -> str | None:
         return encoder_fingerprint(one)
     if isinstance(one, HFTeacher):
         return fingerprint([model_stamp(one.name), one.pooling, one.prompt, one.max_length])
+    if isinstance(one, str | Path) and str(one).endswith(".npy"):
+        return _digest(Path(one))
     return fingerprint(model_stamp(str(one))) if isinstance(one, str | Path) else None
 
 
@@ -87,13 +89,17 @@ def _corpus_content(corpus: Corpus) -> str | None:
     """Return a hash of all that the files of a corpus hold; None for datasets in memory and on the hub."""
     if isinstance(corpus, Dataset | IterableDataset):
         return None
-    digests = []
+    digests: list[str] = []
     for source in _sources(corpus):
         path = Path(source).expanduser()
-        for file in [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file()):
-            with file.open("rb") as content:
-                digests.append(hashlib.file_digest(content, "sha256").hexdigest())
+        files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
+        digests += map(_digest, files)
     return fingerprint(digests) if digests else None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _sources(corpus: str | Path | Sequence[str | Path]) -> list[str | Path]:

@@ -118,7 +118,8 @@ class EncoderTeacher(Teacher):
             with torch.inference_mode():
                 features = model.preprocess([texts[i] for i in batch], prompt=prompt or None)
                 features = {k: v.to(model.device) if isinstance(v, Tensor) else v for k, v in features.items()}
-                parts.append(model(features)["sentence_embedding"].cpu().numpy())
+                made = model(features)["sentence_embedding"][:, : model.truncate_dim]
+                parts.append(made.cpu().numpy())
             order += batch
         embeddings: Floats = np.concatenate(parts)[np.argsort(order)]
         return embeddings

@@ -27,11 +27,11 @@ _CHECKED = 10_000
 class TeacherRows(Protocol):
     """The embeddings of one teacher, by label."""
 
-    def add(self, texts: Dataset, keys: Keys, positions: Rows, size: int) -> None:
-        """Take up new texts: they get the labels after those that there are.
+    def add(self, texts: Dataset, keys: Keys, positions: Rows, size: int, first: int) -> None:
+        """Take up new texts: they get the labels from `first` on.
 
         `texts` has the one column `TEXT`, `keys` are their hashes, `positions` their rows in the user's dataset
-        of `size` rows.
+        of `size` rows. Whatever has these labels already was left behind when another teacher failed.
         """
 
     def get(self, labels: Rows) -> Floats:
@@ -52,7 +52,7 @@ class CachedRows:
         self._cache = TeacherCache(root, identity)
         self._rows = np.empty(0, dtype=np.int64)
 
-    def add(self, texts: Dataset, keys: Keys, positions: Rows, size: int) -> None:
+    def add(self, texts: Dataset, keys: Keys, positions: Rows, size: int, first: int) -> None:
         """Encode the texts that the cache lacks."""
 
         def progress(done: int, total: int) -> None:
@@ -62,7 +62,7 @@ class CachedRows:
         def encode(chosen: Rows) -> Floats:
             return _encoded(self._teacher, texts, chosen)
 
-        self._rows = np.concatenate([self._rows, self._cache.ensure(keys, encode, progress)])
+        self._rows = np.concatenate([self._rows[:first], self._cache.ensure(keys, encode, progress)])
         self._vectors = self._cache.vectors()
         self._teacher.release()
 
@@ -78,9 +78,10 @@ class LiveRows:
         self._teacher = teacher
         self._texts: Dataset | None = None
 
-    def add(self, texts: Dataset, keys: Keys, positions: Rows, size: int) -> None:
+    def add(self, texts: Dataset, keys: Keys, positions: Rows, size: int, first: int) -> None:
         """Keep the texts."""
-        self._texts = texts if self._texts is None else concatenate_datasets([self._texts, texts])
+        known = [] if self._texts is None else [self._texts.select(range(first))]
+        self._texts = concatenate_datasets([*known, texts])
 
     def get(self, labels: Rows) -> Floats:
         """Encode them."""
@@ -104,9 +105,9 @@ class FileRows:
             )
         self._rows = np.empty(0, dtype=np.int64)
 
-    def add(self, texts: Dataset, keys: Keys, positions: Rows, size: int) -> None:
+    def add(self, texts: Dataset, keys: Keys, positions: Rows, size: int, first: int) -> None:
         """Check that the file fits the dataset."""
-        if len(self._rows):
+        if first:
             raise UserError(
                 f"teacher {self._path}: a file's rows belong to one dataset, and this is a second one with "
                 f"{len(positions)} texts that the first has not; rank both as one dataset"

@@ -87,8 +87,9 @@ class TeacherRankings:
             texts = dataset.with_format(None).select_columns([column]).select(positions)
             if column != TEXT:
                 texts = texts.rename_column(column, TEXT)
-            for teacher in self._teachers:
-                teacher.add(texts, keys[positions], positions, len(dataset))
+            # Files first: that one does not fit is known at once.
+            for teacher in sorted(self._teachers, key=lambda one: not isinstance(one, FileRows)):
+                teacher.add(texts, keys[positions], positions, len(dataset), len(self._keys))
             self._keys = np.concatenate([self._keys, keys[positions]])
         if dataset.column_names[0] != column:
             others = [name for name in dataset.column_names if name != column]

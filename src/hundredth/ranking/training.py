@@ -16,10 +16,10 @@ from hundredth.errors import UserError
 from hundredth.files import read_json, write_json, write_text
 from hundredth.models import quiet_transformers
 from hundredth.precision import fast_dtype
-from hundredth.ranking.base import Base, load_base, plain_attention
+from hundredth.ranking.base import Base, load_base, plain_attention, restored_on_failure
 from hundredth.ranking.bucketing import LengthBuckets
 from hundredth.ranking.card import encoder_card
-from hundredth.ranking.checkpoint import Best, last_checkpoint, remove_halves
+from hundredth.ranking.checkpoint import Best, explaining_full_disk, last_checkpoint, remove_halves
 from hundredth.ranking.config import EncoderTrainingConfig
 from hundredth.ranking.corpus_sources import Corpus
 from hundredth.ranking.loss import RankCSELoss
@@ -61,8 +61,9 @@ def train_encoder(
     Under torchrun or `accelerate launch` the processes share every batch, whose lists are those of all of them.
 
     Args:
-        base: a SentenceTransformer, which is trained in place (a finished training is loaded into it), or
-            the name of an encoder or decoder LLM: a folder, `package:PACKAGE/PATH`, a hub name.
+        base: a SentenceTransformer, which is trained in place (a finished training is loaded into it, one that is
+            stopped leaves it as it was), or the name of an encoder or decoder LLM: a folder,
+            `package:PACKAGE/PATH`, a hub name.
         corpus: files of sentences, tables with a column of them, a dataset, or the name of one: see
             `import_corpus`.
         out: the folder of the encoder, with its model card and `training.json`.
@@ -96,7 +97,10 @@ def train_encoder(
         if processes.is_main_process:
             _warn_of_untold(untold(corpus, teachers), place)
         return _finished(base, config, place.out)
-    with place.claimed(processes.is_main_process, processes.wait_for_everyone) as prepared:
+    with (
+        place.claimed(processes.is_main_process, processes.wait_for_everyone) as prepared,
+        restored_on_failure(base),
+    ):
         if place.resumed:
             _warn_of_untold(untold(corpus, teachers), place)
         training = prepare(
@@ -230,7 +234,7 @@ def _train(
 def _publish(training: Prepared, place: Workplace, result: dict[str, Any]) -> None:
     folder = place.folder / "model"
     training.model.eval()
-    with quiet_transformers():
+    with quiet_transformers(), explaining_full_disk(place.folder):
         training.model.save_pretrained(str(folder), create_model_card=False)
     write_text(folder / "README.md", encoder_card(place.out.absolute().name, place.settings, result))
     place.publish(folder, result)
