@@ -63,7 +63,15 @@ class _Seconds(click.FloatRange):
     default=64,
     help="Requests other than predictions that a worker has in hand; more get a 429.",
 )
-@click.option("--body-timeout", type=_Seconds(min=0.01), default=10.0, help="Seconds for a body to arrive.")
+@click.option(
+    "--max-connections", type=_POSITIVE, default=1000, help="Connections to a worker; more are refused by a 503."
+)
+@click.option(
+    "--body-timeout",
+    type=_Seconds(min=0.01),
+    default=10.0,
+    help="Seconds for a request's head to arrive, and for its body.",
+)
 @click.option("--request-timeout", type=_Seconds(min=0.01), default=30.0, help="Seconds for an answer.")
 @click.option(
     "--stop-delay",

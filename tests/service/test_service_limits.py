@@ -5,7 +5,7 @@ import json
 import threading
 
 import pytest
-from callers import PREDICT, TEXT, Caller, Held, said
+from callers import PREDICT, TEXT, TOKEN, Caller, Held, said
 
 
 def _body(size):
@@ -152,6 +152,35 @@ def test_other_work_is_limited_too_but_for_what_tells_how_it_goes(make_app, monk
     assert "at most 2 may" in refused.json["error"]["message"]
     assert [answer.status for answer in others] == [200] * 4
     assert [answer.status for answer in answers] == [200, 200]
+
+
+def test_changes_that_wait_for_a_lock_hold_up_nobody_who_reads(make_app, monkeypatch):
+    app = make_app()
+    call, going, started = Caller(app), threading.Event(), threading.Semaphore(0)
+    store = app.state.service.models.served.model._knowledge
+    correct = store.correct
+
+    def held(*given, **settings):
+        started.release()
+        assert going.wait(30)
+        return correct(*given, **settings)
+
+    monkeypatch.setattr(store, "correct", held)
+
+    async def run():
+        sent, token = {"text": TEXT, "label": "refund"}, (b"authorization", f"Bearer {TOKEN}".encode())
+        busy = [asyncio.create_task(call("/v1/knowledge/correct", sent, headers=[token])) for _ in range(10)]
+        for _ in range(4):
+            await asyncio.to_thread(started.acquire)
+        paths = ("/v1/model", "/v1/knowledge", "/v1/knowledge/log")
+        told = [await asyncio.wait_for(call(path, method="GET"), 10) for path in paths]
+        told.append(await asyncio.wait_for(call("/v1/explain", {"text": TEXT}), 10))
+        going.set()
+        return told, await asyncio.gather(*busy)
+
+    told, changed = asyncio.run(run())
+    assert [answer.status for answer in told] == [200] * 4
+    assert [answer.status for answer in changed] == [200] * 10
 
 
 def test_the_numbers_are_told_while_all_threads_are_at_work(make_app, monkeypatch):

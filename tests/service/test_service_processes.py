@@ -1,6 +1,7 @@
 """`hundredth serve` as it is run: processes, signals, ports, and what it says."""
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -73,15 +74,58 @@ def test_texts_are_logged_when_asked_for(run, make_model):
     assert [line["content"] for line in service.log if line["message"] == "request"] == [[[_SECRET]]]
 
 
-def test_a_hangup_loads_the_model_anew(run, make_model):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_hangup_loads_the_model_anew_and_breaks_no_connection(run, make_model, workers):
     served, new = make_model(), make_model(retrieval=RetrievalInfo(1, 0.1, 0.9))
-    service = run(served, "--watch", "0")
+    service = run(served, "--watch", "0", "--workers", workers)
+    service.until(lambda: workers == 1 or len(service.workers()) == 2)
     before = service.until(lambda: service.ask("/v1/model")[1]["model_version"])
     replace_folder(new, served)
     time.sleep(0.2)
-    assert service.ask("/v1/model")[1]["model_version"] == before
+    connections = [http.client.HTTPConnection("127.0.0.1", service.port, timeout=20) for _ in range(8)]
+
+    def versions():
+        return {service.ask("/v1/model", connection=one)[1]["model_version"] for one in connections}
+
+    assert versions() == {before}
+    started = service.workers()
     service.process.send_signal(signal.SIGHUP)
-    service.until(lambda: service.ask("/v1/model")[1]["model_version"] != before)
+    service.until(lambda: before not in versions())
+    assert service.workers() == started
+    for one in connections:
+        one.close()
+    assert service.stop() == 0
+
+
+def test_who_does_not_finish_a_head_is_cut_off_and_the_others_are_served(run, make_model):
+    """Without an end to it they would take all that the system lets the service open."""
+    service = run(make_model(), "--body-timeout", "1", "--max-connections", "20")
+    service.until(lambda: service.ask("/readyz")[0] == 200)
+    slow = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(20)]
+    for number, one in enumerate(slow):
+        if number % 2:
+            one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+    time.sleep(0.3)
+    refused = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+    refused.connect()
+    answer = refused.sock.recv(1000).decode()
+    assert answer.startswith("HTTP/1.1 503 Service Unavailable")
+    assert json.loads(answer.partition("\r\n\r\n")[2])["error"]["code"] == "unavailable"
+    kept = service.until(
+        lambda: service.ask("/healthz")[0] == 200 and http.client.HTTPConnection("127.0.0.1", service.port)
+    )
+    for one in slow:
+        one.settimeout(10)
+        assert one.recv(1000) == b""
+        one.close()
+    # One that is between two requests is left alone.
+    for _ in range(2):
+        assert service.ask("/healthz", connection=kept)[0] == 200
+        time.sleep(1.5)
+    kept.close()
+    told = [line for line in service.log if "too many" in line["message"] or "connections" in line["message"]]
+    assert len(told) == 1
+    assert "more than 20 connections" in told[0]["message"]
     assert service.stop() == 0
 
 

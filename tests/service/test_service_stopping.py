@@ -120,15 +120,3 @@ def test_a_worker_that_is_slow_is_waited_for_and_one_that_is_gone_is_not(serving
     assert service.workers()[:2] == [first, second]
     os.kill(first, 0)
     assert service.stop() == 0
-
-
-def test_it_can_be_stopped_while_its_workers_are_being_replaced(serving):
-    psutil = pytest.importorskip("psutil", reason="new workers are found with psutil: install it")
-    service = serving(2)
-    parent = psutil.Process(service.process.pid)
-    before = {child.pid for child in parent.children()}
-    service.process.send_signal(signal.SIGHUP)
-    new = service.until(lambda: {child.pid for child in parent.children()} - before)
-    with _frozen(new.pop()):
-        service.process.send_signal(signal.SIGTERM)
-        assert service.ended() == 0

@@ -93,7 +93,7 @@ def writing_routes(service: Service) -> APIRouter:
             store, by = _writable(served), name_of(request)
             rows = service.rows(request, served.model, asked.texts)
             work = partial(store.add, rows, asked.labels, new_labels=asked.new_labels, by=by, note=asked.note)
-            ids, change = await service.run(request, served, partial(_added, store, work))
+            ids, change = await service.change(request, served, partial(_added, store, work))
             return reply({"ids": ids, "change": _told(change)}, 201)
 
     @writes.post(
@@ -107,7 +107,7 @@ def writing_routes(service: Service) -> APIRouter:
             store, by = _writable(served), name_of(request)
             [row] = service.rows(request, served.model, [asked.text])
             work = partial(store.correct, row, asked.label, new_label=asked.new_label, by=by, note=asked.note)
-            change = await service.run(request, served, partial(_hinting, work, "new_label"))
+            change = await service.change(request, served, partial(_hinting, work, "new_label"))
             return reply({"change": _told(change)})
 
     @writes.delete(
@@ -119,7 +119,7 @@ def writing_routes(service: Service) -> APIRouter:
         """Delete an entry; the log keeps it, so that this can be undone."""
         with service.models.using() as served:
             work = partial(_writable(served).forget, [id], by=name_of(request))
-            return reply({"change": _told(await service.run(request, served, work))})
+            return reply({"change": _told(await service.change(request, served, work))})
 
     @writes.post(
         "/v1/knowledge/undo",
@@ -130,7 +130,7 @@ def writing_routes(service: Service) -> APIRouter:
         """Take a change back; that is a change too, and can be undone."""
         with service.models.using() as served:
             work = partial(_writable(served).undo, asked.change, by=name_of(request))
-            return reply({"change": _told(await service.run(request, served, work))})
+            return reply({"change": _told(await service.change(request, served, work))})
 
     return writes
 

@@ -93,6 +93,8 @@ def _forget_the_dead(folder: Path) -> None:
 
 
 def _lives(process: int) -> bool:
+    if os.name == "nt":
+        return True  # there `kill` would be no question but the end of it
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from hundredth.errors import UserError
 from hundredth.runtime import available_threads
 from hundredth.service.app import create_app
+from hundredth.service.connections import Connection, room_for
 from hundredth.service.logs import CONFIG
 from hundredth.service.metrics import FOLDER_VARIABLE
 from hundredth.service.service import Service
@@ -104,6 +105,8 @@ def _config(settings: ServiceSettings, app: FastAPI | Callable[[], FastAPI]) -> 
         lifespan="on",
         ws="none",
         backlog=_BACKLOG,
+        # A partial, which unlike a class made here can be sent to the workers.
+        http=partial(Connection, most=room_for(settings.max_connections), head_timeout=settings.body_timeout),  # type: ignore[arg-type]
         timeout_worker_healthcheck=_HEALTHCHECK,
         # Long enough for every request that is still allowed to go on.
         timeout_graceful_shutdown=int(settings.body_timeout + settings.request_timeout) + 1,

@@ -19,7 +19,7 @@ from hundredth.service.settings import ServiceSettings
 T = TypeVar("T")
 Row = tuple[str, ...]
 _LONGEST_NAME = 100  # characters
-_THREADS = 4  # for all but predictions
+_THREADS = 4  # for all that reads but predictions, and as many for changes
 
 
 class Service:
@@ -32,6 +32,8 @@ class Service:
         self.models = Models(settings.folder, settings.threads, settings.engine, self.metrics)
         self.batcher = Batcher(self.models, self.metrics, settings.max_batch, settings.max_queue)
         self.pool = Pool(self.models, _THREADS, settings.max_pending)
+        # Apart, as they may wait long for another process's change to end.
+        self.changes = Pool(self.models, _THREADS, settings.max_pending)
         self.numbers = Pool(self.models, 1)
         self.stopping = False
 
@@ -62,6 +64,10 @@ class Service:
         """Do something with the model in a thread."""
         return await wait_for(request, self.pool.submit(served, work), self.settings.request_timeout)
 
+    async def change(self, request: Request, served: Served, work: Callable[[], T]) -> T:
+        """Change the knowledge in a thread: as `run`, which others that wait for a lock do not hold up."""
+        return await wait_for(request, self.changes.submit(served, work), self.settings.request_timeout)
+
     async def count(self, request: Request, served: Served, work: Callable[[], T]) -> T:
         """Do the same in a thread of its own: numbers are wanted most when there is too much else to do."""
         return await wait_for(request, self.numbers.submit(served, work), self.settings.request_timeout)
@@ -70,6 +76,7 @@ class Service:
         """Finish what is being done, and close the model, which saves its index."""
         self.batcher.close()
         self.pool.close()
+        self.changes.close()
         self.numbers.close()
         self.models.close()
 

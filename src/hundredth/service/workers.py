@@ -1,8 +1,8 @@
-"""The processes of a service with several workers, as uvicorn looks after them, but for how they end."""
+"""The processes of a service with several workers, as uvicorn looks after them, but for how they end and reload."""
 
+import os
 import signal
 import socket
-import threading
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -13,13 +13,18 @@ class Workers(Multiprocess):
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
         super().__init__(config, sockets)
-        self.should_exit = _Stop(self.signal_queue)
         self.interrupted = False
 
     def handle_int(self) -> None:
         """Stop, and know why."""
         self.interrupted = True
         super().handle_int()
+
+    def handle_hup(self) -> None:
+        """Have every worker load the model anew, as one that is alone does: no connection is lost."""
+        for one in self.processes:
+            if one.process.pid is not None and one.process.is_alive():
+                os.kill(one.process.pid, signal.SIGHUP)
 
     def keep_subprocess_alive(self) -> None:
         """Replace workers that are gone or hang."""
@@ -34,15 +39,3 @@ class Workers(Multiprocess):
         for one in self.sockets:
             one.close()  # else the system would take connections after the workers' last, which nobody answers
         super().terminate_all()
-
-
-class _Stop(threading.Event):
-    """Is set by a signal to stop as soon as it has come, also while workers are being replaced one by one."""
-
-    def __init__(self, signals: list[int]) -> None:
-        super().__init__()
-        self._signals = signals
-
-    def is_set(self) -> bool:
-        """Say whether to stop."""
-        return super().is_set() or signal.SIGTERM in self._signals or signal.SIGINT in self._signals
