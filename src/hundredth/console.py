@@ -157,12 +157,14 @@ def explained(model: "Model", texts: Sequence[Numbered], least: float) -> Iterat
     """Predict `texts`; yield for each its line and, below it, what decided it."""
     for _, fields in texts:
         why = model.explain(fields)
-        label = why.label if why.probability >= least else "-"
-        yield "\n".join([_line(label, why.probability, fields), *_reasons(why)])
+        answered = why.probability >= least
+        line = _line(why.label if answered else "-", why.probability, fields)
+        likeliest = [] if answered else [f"  not sure enough to say {why.label}:"]
+        yield "\n".join([line, *likeliest, *_reasons(why)])
 
 
 def explained_as_json(model: "Model", texts: Sequence[Numbered], least: float) -> Iterator[str]:
-    """Predict `texts`; yield a JSON object each, with what decided it."""
+    """Predict `texts`; yield a JSON object each, with what decided it: `explained` is the label that it is of."""
     for line, fields in texts:
         why = model.explain(fields)
         found = {
@@ -170,6 +172,7 @@ def explained_as_json(model: "Model", texts: Sequence[Numbered], least: float) -
             "texts": fields,
             **why.to_dict(),
             "label": why.label if why.probability >= least else None,
+            "explained": why.label,
         }
         yield json.dumps(found, ensure_ascii=False)
 

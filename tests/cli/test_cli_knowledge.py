@@ -90,7 +90,9 @@ def test_a_prediction_that_is_not_sure_enough_is_not_given(run: Any, refused: Re
     assert (shown["label"], max(shown["probabilities"], key=shown["probabilities"].get)) == (None, label)
     assert run("predict", model, "--explain", "--abstain-below", "1", TEXT).stdout.startswith("-\t")
     explained = json.loads(run("predict", model, "--explain", "--json", "--abstain-below", "1", TEXT).stdout)
-    assert explained["label"] is None
+    assert (explained["label"], explained["explained"]) == (None, label)
+    told = run("predict", model, "--explain", "--abstain-below", "1", TEXT).stdout.splitlines()[1]
+    assert told == f"  not sure enough to say {label}:"
     said = refused("predict", model, "--abstain-below", "0.5", "--max-error", "0.1", TEXT)
     assert said == "--abstain-below and --max-error are both given: leave one out"
     assert "--max-error is 1e-06" in refused("predict", model, "--max-error", "0.000001", TEXT)

@@ -194,7 +194,7 @@ def test_abstaining_leaves_out_exactly_what_is_below_the_threshold(model):
         expected = [label if p >= least else None for label, p in zip(labels, sure, strict=True)]
         assert model.predict(rows, abstain_below=least) == expected
     assert model.predict(rows, abstain_below=float(np.sort(sure)[2])).count(None) == 2
-    for bad in (-0.1, 1.5, float("nan")):
+    for bad in (-0.1, 1.5, float("nan"), "0.5", True):
         with pytest.raises(UserError, match="abstain_below is"):
             model.predict(rows, abstain_below=bad)
     with pytest.raises(UserError, match="both given"):
@@ -214,9 +214,26 @@ def test_a_target_error_takes_the_threshold_of_the_development_texts(model):
     assert (model.predict([TEXT], max_error=0.05) == [None]) is (probability < 0.9)
     with pytest.raises(UserError, match=r"max_error is 0.01, but 40 development texts show no error below 0.045"):
         model.predict([TEXT], max_error=0.01)
-    for bad in (0, 1, -1):
+    for bad in (0, 1, -1, "x"):
         with pytest.raises(UserError, match="max_error is"):
             model.threshold(max_error=bad)
+
+
+def test_what_is_no_argument_is_said_in_one_line(model):
+    for bad in (None, 7):
+        with pytest.raises(UserError, match="was given for the texts: pass a list of them"):
+            model.predict(bad)
+    for bad in (-1, "all", 1.5):
+        with pytest.raises(UserError, match=r"limit is .*: give a number of changes"):
+            model.log(bad)
+    with pytest.raises(UserError, match="a label of 501 characters is given: at most 500"):
+        model.add_label("x" * 501)
+
+
+def test_a_model_says_what_it_is_and_how_it_computes(model):
+    assert (model.precision, model.threads, model.engine) == ("float32", 1, "onnxruntime")
+    assert repr(model).startswith("<hundredth.Model of ")
+    assert repr(model).endswith("entries, float32 with onnxruntime, 1 thread>")
 
 
 @given(st.lists(st.tuples(st.integers(1, 6), st.booleans()), min_size=1, max_size=30))

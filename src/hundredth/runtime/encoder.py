@@ -59,7 +59,8 @@ class Encoder:
             raise UserError(f"threads is {threads!r}: give at least 1, or none for all that this process may use")
         self.path = onnx
         usable = available_threads()  # more of them would only wait for each other, or not start at all
-        self._engine = open_engine(onnx, min(int(threads or usable), usable), engine)
+        self.threads = min(int(threads or usable), usable)
+        self._engine = open_engine(onnx, self.threads, engine)
         _check_names(self._engine, onnx)
         self._tokenizer, self._pad = _tokenizer(tokenizer, max_length)
         self._unknown = _unknown_id(self._tokenizer)

@@ -19,7 +19,7 @@ from hundredth.runtime.explanation import Explanation, explain
 from hundredth.runtime.knowledge import Hit, ModelStore, hits
 from hundredth.runtime.manifest import TOKENIZER, Manifest
 from hundredth.runtime.texts import Text, as_fields
-from hundredth.runtime.trust import Nearness, quantile_of, threshold_for
+from hundredth.runtime.trust import Nearness, is_number, quantile_of, threshold_for
 from hundredth.store import (
     Change,
     KnowledgeStore,
@@ -109,6 +109,16 @@ class Model:
         return self._encoder.engine
 
     @property
+    def precision(self) -> str:
+        """What the encoder's matrix products are computed in: int8 or float32."""
+        return self.manifest.encoder.precision
+
+    @property
+    def threads(self) -> int:
+        """How many CPU threads the encoder uses."""
+        return self._encoder.threads
+
+    @property
     def has_store(self) -> bool:
         """Whether the model came with a knowledge store."""
         return self._knowledge is not None
@@ -152,8 +162,8 @@ class Model:
             if abstain_below is not None:
                 raise UserError("abstain_below and max_error are both given: leave one out")
             return threshold_for(self.manifest.dev, max_error)
-        if abstain_below is not None and not 0 <= abstain_below <= 1:
-            raise UserError(f"abstain_below is {abstain_below}: give a probability from 0 to 1")
+        if abstain_below is not None and not (is_number(abstain_below) and 0 <= abstain_below <= 1):
+            raise UserError(f"abstain_below is {abstain_below!r}: give a probability from 0 to 1")
         return abstain_below or 0.0
 
     def predict_proba(self, texts: Sequence[Text]) -> Doubles:
@@ -241,6 +251,13 @@ class Model:
     def log(self, limit: int | None = None) -> list[Change]:
         """Return who changed what of the knowledge, when and why; the latest first, `limit` of them or all."""
         return self.store.log(limit)
+
+    def __repr__(self) -> str:
+        knowledge = "no store" if self._knowledge is None else f"{len(self._knowledge):,} entries"
+        return (
+            f"<hundredth.Model of {self.manifest.task.name}: {len(self.labels)} labels, {knowledge}, "
+            f"{self.precision} with {self.engine}, {self.threads} thread{'s' * (self.threads > 1)}>"
+        )
 
     def close(self) -> None:
         """Save the search index if the knowledge has changed, and close the files."""

@@ -1,7 +1,7 @@
 """What a caller may pass as texts, brought to one form: a tuple with one string per field of the task."""
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hundredth.characters import is_unicode
 from hundredth.errors import UserError
@@ -31,6 +31,8 @@ def as_fields(texts: Sequence[Text], fields: Sequence[str]) -> list[tuple[str, .
     """Return each text as a tuple in the order of `fields`; refuses empty text, naming its position."""
     if isinstance(texts, str | Mapping):
         raise UserError("a single text was given: pass a list of texts, such as [text]")
+    if not isinstance(texts, Iterable):
+        raise UserError(f"{reprlib.repr(texts)} was given for the texts: pass a list of them")
     return [_one(text, fields, position) for position, text in enumerate(texts)]
 
 

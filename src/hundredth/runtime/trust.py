@@ -4,6 +4,7 @@ Both rest on the development texts, which the manifest keeps a record of. Letter
 """
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,11 @@ def dev_record(probabilities: Floats, gold: NDArray[np.integer[Any]], similarity
     )
 
 
+def is_number(value: object) -> bool:
+    """Whether it is a number, numpy's among them."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def threshold_for(dev: DevInfo, max_error: float) -> float:
     """Return the lowest probability at which at most this share of answers is expected to be wrong.
 
@@ -74,8 +80,8 @@ def threshold_for(dev: DevInfo, max_error: float) -> float:
     Raises:
         UserError: `max_error` is no share, or the development texts cannot show so small an error.
     """
-    if not 0 < max_error < 1:
-        raise UserError(f"max_error is {max_error}: give a share between 0 and 1, such as 0.05")
+    if not (is_number(max_error) and 0 < max_error < 1):
+        raise UserError(f"max_error is {max_error!r}: give a share between 0 and 1, such as 0.05")
     if not dev.threshold:
         raise UserError(
             "this model keeps no record of its development texts: `hundredth knowledge tune` makes one from "

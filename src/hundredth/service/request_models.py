@@ -5,13 +5,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, SkipValidation, model_validator
 
 from hundredth.service.examples import LABEL, NEW_LABEL, TEXT, shown
+from hundredth.store.checks import LONGEST_NAME
 
 # Its form depends on the model's fields: the runtime checks it, and says what is wrong with which text.
 Text = SkipValidation[str | list[str] | dict[str, str]]
 LARGEST_ID = 2**63 - 1  # of SQLite
 _LONGEST_NOTE = 2000  # characters
 _MOST_HITS = 100
-_Label = Annotated[str, Field(max_length=500)]
+_Label = Annotated[str, Field(max_length=LONGEST_NAME)]
 
 
 class PredictRequest(BaseModel):

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from hundredth.errors import ConflictError, UserError
 from hundredth.store.entries import ORIGINS, NewEntry, Origin
 
+LONGEST_NAME = 500  # characters of a label
+
 
 def unit_keys(keys: ArrayLike, dimension: int) -> NDArray[np.float32]:
     """Return keys (N, d) scaled to length 1; refuses another width, zeros, NaN and infinities."""
@@ -74,11 +76,13 @@ def check_label_name(name: str, known: Sequence[str] = ()) -> None:
     """Refuse what is no name for a new label: it is shown in lists and tables, and has to be typed again.
 
     Raises:
-        UserError: it is empty, has other whitespace than single spaces inside, or is not printable.
+        UserError: it is empty or very long, has other whitespace than single spaces inside, or is not printable.
         ConflictError: it is one of those `known`.
     """
     if not isinstance(name, str) or not name.strip():
         raise UserError(f"a label needs a name, not {name!r}")
+    if len(name) > LONGEST_NAME:
+        raise UserError(f"a label of {len(name)} characters is given: at most {LONGEST_NAME} make a name")
     if name != " ".join(name.split()) or not name.isprintable():
         raise UserError(
             f"a new label cannot be named {name!r}: use printable characters and single spaces between words"

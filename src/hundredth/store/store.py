@@ -199,8 +199,10 @@ class KnowledgeStore:
 
     def changes(self, limit: int | None = None) -> list[Change]:
         """Return the changes, or the last `limit` of them, the latest first."""
+        if limit is not None and not (isinstance(limit, int | np.integer) and limit >= 0):
+            raise UserError(f"limit is {limit!r}: give a number of changes, or none for all")
         with self.unchanging():
-            return self._table.changes(limit)
+            return self._table.changes(None if limit is None else int(limit))
 
     def get(self, ids: Iterable[int]) -> list[Entry]:
         """Return the entries with these ids, in the order given."""
