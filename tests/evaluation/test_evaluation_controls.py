@@ -175,6 +175,19 @@ def test_every_student_has_at_least_the_steps_of_the_runs_own(evaluated):
     assert set(steps.values()) == {40}
 
 
+def test_each_system_teaches_what_its_name_says(evaluated):
+    """Silent otherwise: a control that has what it is to show the worth of."""
+    run = evaluated.run
+    taught = {name: one.recipe.training_texts(run.knowledge) for name, one in SYSTEMS.items() if one.recipe}
+    losses = {name: one.recipe.settings(run.config.student) for name, one in SYSTEMS.items() if one.recipe}
+    assert run.config.student.retrieval > 0
+    for name, texts in taught.items():
+        origins = {run.knowledge.origins[run.knowledge.texts.index(text)] for text in texts.texts}
+        assert origins == {*SYSTEMS[name].recipe.origins} & {*run.knowledge.origins}
+        assert (texts.soft_labels is None) == (texts.embeddings is None) == (name == "student")
+        assert (losses[name].retrieval > 0) == name.startswith(("full", "retrieval", "no-"))
+
+
 def test_no_prompt_writes_its_own_texts_and_judges_them_with_the_runs_annotator(copy_of_run, unseen_texts):
     found = evaluate(copy_of_run, unseen_texts, systems=["no-prompt"], reporter=QUIET, threads=1)
     samples = copy_of_run / "evaluation" / "systems" / "no-prompt-samples" / "samples.jsonl"

@@ -35,6 +35,19 @@ def test_of_a_pair_of_fields_one_is_recombined() -> None:
         assert second.startswith("hypothesis")
 
 
+def test_what_is_marked_stays_marked_and_nothing_else_is() -> None:
+    """Silent otherwise: which of two words is asked about, or none at all."""
+    texts = [(f"here the *word{n}* stands among others", f"and a *word{n}* once more / or less") for n in range(20)]
+    made = crossover(texts, 60, 0)
+    assert len(made) > 20
+    for fields in made:
+        marked = [[word for word in field.split() if word.startswith("*") or word == "/"] for field in fields]
+        assert marked[0] == marked[1][:1]
+        assert marked[1][1:] == ["/"]
+    bracketed = [(f"[Name {n}] said that *he* would come to the house",) for n in range(20)]
+    assert all(text.count("[") == text.count("]") == 1 for (text,) in crossover(bracketed, 40, 0))
+
+
 def test_chinese_and_japanese_are_cut_between_characters() -> None:
     made = crossover([("我的卡被吞了",), ("昨天转账失败了",)], 10, 0)
     assert made

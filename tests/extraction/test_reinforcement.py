@@ -32,6 +32,22 @@ CONFIG = RLConfig(
 )
 
 
+CLIPPED: dict[str, Any] = {"clip": 0.1, "value_clip": 0.02, "value_learning_rate": 0.1, "learning_rate": 0.2}
+# Of each rollout: score, kl, kl_weight, policy_loss, value_loss, clipped, moved.
+TRAJECTORY = {
+    "ppo": [
+        (0.3125, 0.0, 0.2, -0.0286058, 0.131354, 0.328125, 0.117775),
+        (0.4375, 0.309629, 0.168, -0.0276535, 0.133919, 0.302083, 0.0442634),
+        (0.4375, 0.629383, 0.19488, -0.0161835, 0.12998, 0.260417, 0.00688449),
+    ],
+    "grpo": [
+        (0.3125, 0.0, 0.2, 0.006843, 0.0, 0.395833, 0.141438),
+        (0.625, 0.201636, 0.168, -0.00612729, 0.0, 0.260417, 0.0211085),
+        (0.375, 0.354595, 0.19488, 0.0134182, 0.0, 0.28125, 0.00715902),
+    ],
+}
+
+
 @pytest.fixture
 def source() -> PromptedLLM:
     return untuned(one_token_llm())
@@ -73,6 +89,17 @@ def test_the_tuned_prompt_and_the_llm_stay_as_they_were(source: PromptedLLM, tmp
     assert not torch.equal(vectors(found.prompt), before)
     assert torch.equal(vectors(source.prompt), before)
     assert all(torch.equal(one, two) for one, two in zip(source.llm.model.parameters(), weights, strict=True))
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "grpo"])
+def test_the_trajectory_is_the_one_that_was_checked(algorithm: str, source: PromptedLLM, tmp_path: Path) -> None:
+    """Silent otherwise: what the known optimum is reached without, such as whitening, clips or the value head."""
+    config = changed(algorithm=algorithm, kl_weight=0.2, kl_target=0.05, kl_horizon=20.0, epochs=3, **CLIPPED)
+    found = reinforce(source, [SMALL_LETTERS], config, MAX_TOKENS, tmp_path)
+    for step, expected in enumerate(TRAJECTORY[algorithm]):
+        names = ("score", "kl", "kl_weight", "policy_loss", "value_loss", "clipped", "moved")
+        numbers = [found.history[step][name] for name in names]
+        assert numbers == pytest.approx(expected, rel=2e-3, abs=2e-5), step
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "grpo"])
@@ -155,6 +182,7 @@ def test_texts_that_become_alike_end_the_learning_with_the_last_good_prompt(
 START = {
     "diversity": 0.6,
     "duplicates": 0.1,
+    "repeated": 0.0,
     "usable": 0.9,
     "kl": 0.0,
     "kl_signed": 0.0,
@@ -167,6 +195,7 @@ START = {
     [
         ({"diversity": 0.29}, "diversity 0.29, 0.60 at the start"),
         ({"duplicates": 0.36}, "36% of the texts are copies of others, 10% at the start"),
+        ({"repeated": 0.61}, "61% of the texts were written in earlier rollouts too"),
         ({"usable": 0.44}, "only 44% of the texts are usable, 90% at the start"),
         ({"kl": 31.0}, "31.0 nats a text where rl.kl_target is 6"),
         ({"kl_signed": -2.0, "kl_error": 0.4}, "estimated below zero"),
@@ -184,7 +213,7 @@ def test_each_symptom_is_said_with_a_setting_to_change(change: dict[str, float],
     "change",
     [
         {},
-        {"diversity": 0.31, "duplicates": 0.34, "usable": 0.46, "kl": 29.0},
+        {"diversity": 0.31, "duplicates": 0.34, "repeated": 0.59, "usable": 0.46, "kl": 29.0},
         {"kl_signed": -2.0, "kl_error": 0.6},
         {"kl_signed": -0.1, "kl_error": 0.01},
     ],
@@ -248,6 +277,23 @@ def test_progress_is_told_of_every_rollout(source: PromptedLLM, tmp_path: Path) 
     progress: Progress = lambda done, total, note: told.append((done, total))  # noqa: E731
     reinforce(source, [SMALL_LETTERS], CONFIG, MAX_TOKENS, tmp_path, progress)
     assert told == [(done, 5) for done in range(1, 6)]
+
+
+def test_another_reward_of_the_same_name_is_learnt_anew(source: PromptedLLM, tmp_path: Path) -> None:
+    one = reinforce(source, [SMALL_LETTERS], CONFIG, MAX_TOKENS, tmp_path)
+    other = WeightedReward("small_letters", 1.0, lambda texts, labels: [-float(text[0] > "m") for text in texts])
+    assert reinforce(source, [other], CONFIG, MAX_TOKENS, tmp_path).history != one.history
+    with pytest.raises(UserError, match="two rewards of the name 'small_letters'"):
+        reinforce(source, [SMALL_LETTERS, other], CONFIG, MAX_TOKENS, tmp_path)
+
+
+def test_texts_that_earlier_rollouts_have_are_counted(source: PromptedLLM, tmp_path: Path) -> None:
+    """Of many labels a rollout has so few texts each that a policy with one text a label has no copies in it."""
+    few = reinforce(source, [SMALL_LETTERS], changed(steps=3, rollout=2), MAX_TOKENS, tmp_path).history
+    assert few[0]["repeated"] == 0.0
+    assert all(0.0 <= one["repeated"] <= 1.0 for one in few)
+    known = reinforce(source, [SMALL_LETTERS], changed(steps=8, rollout=64), MAX_TOKENS, tmp_path).history
+    assert known[8]["repeated"] > known[1]["repeated"] > 0.5  # there are few one-letter texts
 
 
 def test_a_checkpoint_of_other_settings_is_not_gone_on_from(source: PromptedLLM, tmp_path: Path) -> None:

@@ -10,7 +10,14 @@ from tiny_llms import EXAMPLES, TEXTS, WORDS
 from hundredth.errors import UserError
 from hundredth.extraction.annotation import Annotator, AnnotatorConfig, Method
 from hundredth.extraction.llm import LLM
-from hundredth.extraction.rewards import Length, Quality, WeightedReward, load_reward, total_reward
+from hundredth.extraction.rewards import (
+    Length,
+    Quality,
+    WeightedReward,
+    code_stamp,
+    load_reward,
+    total_reward,
+)
 from hundredth.extraction.soft_prompt import PromptedLLM, SoftPrompt
 
 ASKED = [(text,) for text in TEXTS]
@@ -87,6 +94,9 @@ def test_the_sum_is_weighted_and_each_reward_has_its_name() -> None:
         ([[1.0], [2.0]], "returned 2x1 for 2 texts"),
         (3.0, "returned one number for 2 texts"),
         ([1.0, float("nan")], "returned nan for 'b'"),
+        ([10**400, 1], "return one number a text"),
+        (np.array([1j, 2]), "return one number a text"),
+        ([1.0, -1e39], r"returned -1e\+39, and 1e\+06 is the most: scale it to about 0 to 1"),
         (["good", "bad"], "return one number a text"),
         (None, "returned nan for|returned one number for"),
     ],
@@ -95,6 +105,28 @@ def test_what_is_not_a_number_a_text_is_refused(returned: object, said: str) -> 
     broken = WeightedReward("mine:broken", 1.0, lambda texts, labels: returned)  # type: ignore[arg-type, return-value]
     with pytest.raises(UserError, match=f"reward 'mine:broken' .*({said})"):
         total_reward([broken], [("a",), ("b",)], [0, 0])
+
+
+def test_a_tensor_of_rewards_may_have_a_gradient() -> None:
+    values = torch.tensor([1.0, 2.0], requires_grad=True)
+    total, _ = total_reward([WeightedReward("mine", 1.0, lambda texts, labels: values)], [("a",), ("b",)], [0, 0])  # type: ignore[arg-type, return-value]
+    assert total.tolist() == [1.0, 2.0]
+
+
+def test_the_stamp_of_a_function_changes_with_its_code() -> None:
+    def short(texts: list[tuple[str, ...]], labels: list[int]) -> list[float]:
+        return [float(len(one[0]) < 30) for one in texts]
+
+    def shorter(texts: list[tuple[str, ...]], labels: list[int]) -> list[float]:
+        return [float(len(one[0]) < 20) for one in texts]
+
+    class Either:
+        def __call__(self, texts: list[tuple[str, ...]], labels: list[int]) -> list[float]:
+            return [float(one[0] in {"a", "b"}) for one in texts]
+
+    stamps = [code_stamp(one) for one in (short, shorter, Either())]
+    assert len({*stamps, ""}) == 4
+    assert code_stamp(Either()) == stamps[2]
 
 
 @pytest.fixture

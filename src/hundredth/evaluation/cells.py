@@ -1,6 +1,7 @@
 """The cells of an evaluation: one system with one seed, trained, measured and thrown away but for its numbers."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,16 @@ def student_stage(
         "knowledge": run.record("knowledge")["outputs"] if knowledge_stage is None else None,
         "llm": run.llm_size,
     }
+    if knowledge_stage is not None:
+        settings["vocabulary"] = "with the unlabelled texts"  # earlier versions left them out
 
     def make(folder: Path) -> dict[str, Any]:
-        source = run.root / FOLDER / knowledge_stage.name if knowledge_stage is not None else None
-        knowledge = run.knowledge if source is None else Knowledge.load(source)
-        return _make_cell(run, task, student, recipe, knowledge, test, folder)
+        if knowledge_stage is None:
+            return _make_cell(run, task, student, recipe, run.knowledge, (), test, folder)
+        knowledge = Knowledge.load(run.root / FOLDER / knowledge_stage.name)
+        # They teach nothing here, but the student to start from must be the same as in the other systems.
+        vocabulary = run.knowledge.of(["unlabelled"]).texts
+        return _make_cell(run, task, student, recipe, knowledge, vocabulary, test, folder)
 
     needs = () if knowledge_stage is None else (knowledge_stage.name,)
     return Stage(name, needs, settings, make)
@@ -118,13 +124,14 @@ def _make_cell(
     student: StudentConfig,
     recipe: Recipe,
     knowledge: Knowledge,
+    vocabulary: Sequence[tuple[str, ...]],
     test: list[Example],
     folder: Path,
 ) -> dict[str, Any]:
     config = run.config
     parameters = run.llm_size["parameters"]
     trained = make_student(
-        config.base, student, task, knowledge, recipe, parameters, folder / "student", run.reporter
+        config.base, student, task, knowledge, recipe, parameters, folder / "student", run.reporter, vocabulary
     )
     model = make_model(
         folder / "student",

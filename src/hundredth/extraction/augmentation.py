@@ -16,6 +16,7 @@ _ATTEMPTS = 3  # for each text wanted: with few short texts, most recombinations
 # A character of Chinese or Japanese, which are written without spaces, or else all up to the next space.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\s\u3040-\u30ff\u3400-\u9fff]+\s*")
 # What no space follows: the same, rarer characters, and their punctuation.
+_MARKED = re.compile(r"\*[^*\s][^*]*\*|\[[^\]]+\]|(?<=\s)/(?=\s)")
 _CHINESE_OR_JAPANESE = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 
 
@@ -37,8 +38,9 @@ def crossover(texts: Sequence[tuple[str, ...]], count: int, seed: int) -> list[t
     """Return up to `count` new texts, each the beginning of one text joined to the end of another.
 
     Both are cut between words; in texts of several fields this is done to one field, and the others stay those
-    of the first text. What comes out differs from every given text and from each other: of few short texts
-    there are fewer. Source: instance crossover (Luque 2019).
+    of the first text. What is marked in it ("*this*", "[this]", "one / other") stays marked, and nothing else is:
+    tasks that ask about a marked word would else ask about two, or none. What comes out differs from every given
+    text and from each other: of few short texts there are fewer. Source: instance crossover (Luque 2019).
     """
     generator = np.random.default_rng(seed)
     seen = set(texts)
@@ -50,10 +52,15 @@ def crossover(texts: Sequence[tuple[str, ...]], count: int, seed: int) -> list[t
         field = int(generator.integers(len(first)))
         joined = _join(first[field], second[field], generator)
         new = (*first[:field], joined, *first[field + 1 :])
-        if joined and new not in seen:
+        if joined and new not in seen and _marked(joined) == _marked(first[field]):
             seen.add(new)
             made.append(new)
     return made
+
+
+def _marked(text: str) -> tuple[list[str], list[int]]:
+    """Return what is marked in a text, the slashes between alternatives among it, and the number of each mark."""
+    return sorted(_MARKED.findall(text)), [text.count(mark) for mark in "*[]"]
 
 
 def _join(first: str, second: str, generator: np.random.Generator) -> str:

@@ -13,6 +13,8 @@ _ERRORS = 4.0
 def symptom(now: dict[str, float], start: dict[str, float], config: RLConfig) -> str | None:
     """Return what is wrong with a rollout and what to change, or None; `start` is the first rollout's numbers.
 
+    `repeated` is the share of texts that earlier rollouts have too: of many labels a rollout has so few texts each
+    that copies among them alone say little.
     `kl` is the divergence from the tuned prompt in nats a text by an estimate that is never negative, `kl_signed`
     the mean log-ratio, with its standard error `kl_error`: below zero beyond chance only when the texts were not
     drawn from the policy.
@@ -31,6 +33,11 @@ def symptom(now: dict[str, float], start: dict[str, float], config: RLConfig) ->
         return (
             f"{now['duplicates']:.0%} of the texts are copies of others, {start['duplicates']:.0%} at the start; "
             f"raise rl.diversity ({config.diversity:g}) or rl.kl_weight ({config.kl_weight:g})"
+        )
+    if now["repeated"] > start["duplicates"] + 2 * config.most_duplicates:
+        return (
+            f"{now['repeated']:.0%} of the texts were written in earlier rollouts too; raise rl.diversity "
+            f"({config.diversity:g}) or rl.kl_weight ({config.kl_weight:g})"
         )
     if now["usable"] < _LEAST_USABLE * start["usable"]:
         return (

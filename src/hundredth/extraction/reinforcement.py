@@ -15,7 +15,7 @@ from hundredth.extraction.batching import Progress
 from hundredth.extraction.collapse import symptom
 from hundredth.extraction.policy import Policy, copy_of
 from hundredth.extraction.ppo import Experience, learn, new_optimizer
-from hundredth.extraction.rewards import WeightedReward
+from hundredth.extraction.rewards import WeightedReward, code_stamp
 from hundredth.extraction.rl_checkpoint import Standing, load_checkpoint, save_checkpoint
 from hundredth.extraction.rl_config import RLConfig
 from hundredth.extraction.rollout import Rollout, draw_rollout
@@ -24,6 +24,7 @@ from hundredth.extraction.soft_prompt import PromptedLLM, SoftPrompt
 from hundredth.files import fingerprint, write_text
 
 TABLES = "rollouts"
+_REMEMBERED = 1000  # texts of earlier rollouts, in which copies are looked for
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,13 @@ def reinforce(
         progress: called with rollouts done, rollouts in all, and a note.
 
     Raises:
-        UserError: no reward has a weight, a reward fails, or the tuned prompt writes no usable text.
+        UserError: no reward has a weight, two have one name, a reward fails, or the tuned prompt writes no usable
+            text.
     """
+    names = [one.name for one in rewards]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"there are two rewards of the name {twice!r}: each needs one of its own")
     if not any(one.weight for one in rewards):
         raise UserError("there is no reward to learn from: give rl.quality or another reward a weight above 0")
     policy = Policy.start(tuned)
@@ -88,7 +94,13 @@ def reinforce(
             with torch.no_grad():
                 policy.value.bias.fill_(float(rollout.scores.mean()))
         experience = Experience.of(policy, rollout, config, step)
-        numbers = {"step": step, **rollout.numbers(), **experience.numbers(), "kl_weight": standing.kl_weight}
+        numbers = {
+            "step": step,
+            **rollout.numbers(),
+            "repeated": _remember(rollout.keys(), standing),
+            **experience.numbers(),
+            "kl_weight": standing.kl_weight,
+        }
         standing.history.append(numbers)
         said = symptom(numbers, standing.history[0], config)
         if said is None:
@@ -100,10 +112,11 @@ def reinforce(
             standing.collapse = said
         elif not last:
             learned = learn(policy, optimizer, experience, config, step, standing.kl_weight)
-            if math.isfinite(learned["gradient"]):
-                numbers.update(learned)
+            broken = [name for name, value in learned.items() if not math.isfinite(value)]
+            if broken:
+                standing.collapse = f"the {broken[-1]} is {learned[broken[-1]]}: lower rl.learning_rate"
             else:
-                standing.collapse = f"the gradient is {learned['gradient']}: lower rl.learning_rate"
+                numbers.update(learned)
             standing.kl_weight = adapted_kl_weight(
                 standing.kl_weight, numbers["kl"], config.kl_target, len(rollout.samples), config.kl_horizon
             )
@@ -117,6 +130,13 @@ def reinforce(
             f"score {numbers['score']:.3f}, diversity {numbers['diversity']:.2f}, KL {numbers['kl']:.1f}",
         )
     return Reinforced(good, standing.history, standing.good_step, standing.collapse)
+
+
+def _remember(keys: Sequence[str], standing: Standing) -> float:
+    """Return the share of texts that earlier rollouts have too, and keep these among the latest."""
+    earlier = set(standing.seen)
+    standing.seen = [*standing.seen, *keys][-_REMEMBERED:]
+    return sum(key in earlier for key in keys) / len(keys) if keys else 0.0
 
 
 def _refuse_useless(rollout: Rollout, max_tokens: int) -> None:
@@ -135,7 +155,7 @@ def _write_table(folder: Path, step: int, rows: Sequence[dict[str, object]]) -> 
 def _key(tuned: PromptedLLM, rewards: Sequence[WeightedReward], config: RLConfig, max_tokens: int) -> str:
     assert tuned.prompt is not None
     prompt = {name: value.flatten().tolist() for name, value in tuned.prompt.state_dict().items()}
-    of_rewards = [[one.name, one.weight, one.stamp] for one in rewards]
+    of_rewards = [[one.name, one.weight, one.stamp or code_stamp(one.reward)] for one in rewards]
     return fingerprint(
         [tuned.llm.identity, asdict(tuned.words), prompt, of_rewards, config.model_dump(), max_tokens]
     )

@@ -10,20 +10,23 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hundredth.errors import UserError
 from hundredth.extraction.annotation import Annotator
 from hundredth.extraction.self_bleu import tokens
-from hundredth.files import file_fingerprint
+from hundredth.files import file_fingerprint, fingerprint
 
 Reward = Callable[[list[tuple[str, ...]], list[int]], Sequence[float]]
 
 # What the logarithm of the annotator's probability is never below: beyond it, a text is simply wrong.
 _LEAST_LOG = -5.0
+_LARGEST = 1e6
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,26 @@ def load_reward(named: str) -> WeightedReward:
     return WeightedReward(path, weight, _guarded(path, found), file_fingerprint(Path(file)) if file else "")
 
 
+def code_stamp(reward: Reward) -> str:
+    """Return what changes with the code of a function, or of what makes an object callable.
+
+    What the code only refers to, as its globals or what it is a closure over, does not count.
+    """
+    code = getattr(reward, "__code__", None) or getattr(type(reward).__call__, "__code__", None)
+    return fingerprint(_parts(code)) if isinstance(code, CodeType) else ""
+
+
+def _parts(code: CodeType) -> list[object]:
+    return [code.co_code.hex(), list(map(_constant, code.co_consts)), list(code.co_names)]
+
+
+def _constant(one: object) -> object:
+    if isinstance(one, CodeType):
+        return _parts(one)
+    # The order of a set differs from process to process.
+    return sorted(map(repr, one)) if isinstance(one, frozenset) else repr(one)
+
+
 def _guarded(name: str, reward: Reward) -> Reward:
     def call(texts: list[tuple[str, ...]], labels: list[int]) -> Sequence[float]:
         try:
@@ -164,8 +187,9 @@ def _numbers(one: WeightedReward, texts: Sequence[tuple[str, ...]], labels: Sequ
         return np.zeros(0)
     returned = one.reward(list(texts), list(labels))
     try:
-        values = np.asarray(returned, dtype=np.float64)
-    except (TypeError, ValueError):
+        plain = returned.detach().cpu() if isinstance(returned, Tensor) else returned
+        values = _reals(plain)
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"reward {one.name!r} returned {returned!r:.60}: return one number a text") from None
     if values.shape != (len(texts),):
         shape = "x".join(map(str, values.shape)) or "one number"
@@ -173,7 +197,19 @@ def _numbers(one: WeightedReward, texts: Sequence[tuple[str, ...]], labels: Sequ
     if not np.isfinite(values).all():
         place = int(np.flatnonzero(~np.isfinite(values))[0])
         raise UserError(f"reward {one.name!r} returned {values[place]} for {texts[place][0][:60]!r}")
+    if (np.abs(values) > _LARGEST).any():
+        largest = values[np.abs(values).argmax()]
+        raise UserError(
+            f"reward {one.name!r} returned {largest:g}, and {_LARGEST:g} is the most: scale it to about 0 to 1"
+        )
     return values
+
+
+def _reals(values: object) -> NDArray[np.float64]:
+    found = np.asarray(values)
+    if np.iscomplexobj(found):
+        raise TypeError("complex numbers")
+    return found.astype(np.float64)
 
 
 def _length(texts: tuple[str, ...]) -> int:

@@ -22,7 +22,7 @@ class Standing:
     """How far the learning has come: the next step, the KL weight, the numbers of every rollout so far.
 
     `good_step` is the last rollout without a symptom, `ill` how many have shown one since, `collapse` what was
-    said when that ended the learning.
+    said when that ended the learning. `seen` are the latest texts, by `Rollout.keys`.
     """
 
     step: int = 0
@@ -31,6 +31,7 @@ class Standing:
     good_step: int = 0
     ill: int = 0
     collapse: str | None = None
+    seen: list[str] = field(default_factory=list)
 
 
 def save_checkpoint(
@@ -84,4 +85,4 @@ def _tensors(policy: Policy, good: SoftPrompt) -> list[tuple[str, str, Tensor]]:
 
 
 def _standing(values: dict[str, Any]) -> Standing:
-    return Standing(**{one.name: values[one.name] for one in fields(Standing)})
+    return Standing(**{one.name: values[one.name] for one in fields(Standing) if one.name in values})

@@ -12,6 +12,7 @@ from hundredth.extraction.rl_config import RLConfig
 from hundredth.extraction.sampling import Sample, Sampler, SamplingConfig
 from hundredth.extraction.self_bleu import diversity
 from hundredth.extraction.soft_prompt import PromptedLLM
+from hundredth.files import fingerprint
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Rollout:
     def usable(self) -> float:
         """The share of texts that are finished and have all their fields."""
         return sum(text is not None for text in self.texts) / len(self.texts)
+
+    def keys(self) -> list[str]:
+        """Return what tells a usable text and its label from any other, for each."""
+        labelled = zip(self.texts, (sample.label for sample in self.samples), strict=True)
+        return [fingerprint([*text, label])[:16] for text, label in labelled if text is not None]
 
     def numbers(self) -> dict[str, float]:
         """Return what is logged of a rollout: the means of the score and of each reward, and how it looks."""

@@ -1,6 +1,6 @@
 """The stages that hand knowledge to the student: training, and the deployable model with its store."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,9 @@ def make_student(
     llm_parameters: int,
     folder: Path,
     reporter: Reporter,
+    more_texts: Sequence[tuple[str, ...]] = (),
 ) -> dict[str, Any]:
-    """Train a student by a recipe and write it; pruned, its vocabulary is that of all the run's knowledge."""
+    """Train a student by a recipe and write it; pruned, its words are those of all knowledge and `more_texts`."""
     torch.manual_seed(config.seed)  # the new classifier starts from random weights
     model, tokenizer = load_student(base.name, len(task.labels), config.pooling, config.dropout)
     sizes: dict[str, Any] = {"parameters_whole": parameter_count(model)}
@@ -98,7 +99,7 @@ def make_student(
         budget = token_budget(
             parameters_without_vocabulary(model, length), token_table(model).embedding_dim, target
         )
-        pieces = ["\n".join(fields) for fields in knowledge.texts]
+        pieces = ["\n".join(fields) for fields in (*knowledge.texts, *more_texts)]
         model, tokenizer, report = prune_vocabulary(model, tokenizer, pieces, budget, length)
         sizes["pruned"] = asdict(report)
     with reporter.bar("training the student") as progress:
