@@ -19,6 +19,7 @@ from hundredth.student.training import (
     centred,
     encode,
     loss_terms,
+    nearest_rows,
     retrieval_loss,
     train_student,
 )
@@ -169,6 +170,32 @@ def test_batches_hold_their_share_of_gold_texts_and_pass_over_all_others() -> No
     seen = [row for rows in batches for row in rows if row >= 10]
     assert set(seen) == set(range(10, 100))
     assert len(seen) >= 2 * 90
+
+
+def test_hard_examples_lie_nearest_to_others_in_their_batch() -> None:
+    labels = np.array([0] * 10 + [-1] * 90)
+    angles = torch.arange(100) * 0.05
+    units = torch.stack([angles.cos(), angles.sin()], dim=1)
+    near = nearest_rows(units, torch.arange(100), count=2)
+    assert all(set(near[row]) == {row - 1, row + 1} for row in range(1, 99))
+    config = CONFIG.model_copy(update={"hard_share": 0.5, "min_steps": 20})
+    plain, hard = list(TrainingBatches(labels, config)), list(TrainingBatches(labels, config, near))
+    assert [len(rows) for rows in hard] == [len(rows) for rows in plain]
+    added = round((len(plain[0]) - 2) * 0.5)
+    for rows in hard:
+        first, last = rows[:-added], rows[-added:]
+        assert all(any(row in near[one] for one in first) for row in last)
+    assert sum(row < 10 for rows in hard for row in rows[:2]) == 2 * len(hard)
+
+
+def test_the_nearest_rows_are_other_texts() -> None:
+    units = torch.nn.functional.normalize(torch.randn(50, 8, generator=torch.Generator().manual_seed(0)), dim=1)
+    units[25:] = units[:25]
+    same = torch.arange(50) % 25
+    near = nearest_rows(units, same, count=4)
+    assert near.shape == (50, 4)
+    assert not (near % 25 == np.arange(50)[:, None] % 25).any()
+    assert nearest_rows(units[:3], same[:3]).shape == (3, 2)
 
 
 def test_training_teaches_the_labels_and_reports_every_term() -> None:

@@ -24,6 +24,7 @@ from hundredth.student.model import Pooling, StudentEncoder, tokenize
 Floats = NDArray[np.float32]
 
 _TEXTS_A_FORWARD = 16
+_COMPARED = 1024  # texts compared with all others at once
 # Best for BERT-tiny; the power takes it to what is best for MiniLM (384 wide) and usual for BERT-base (768).
 _RATE, _RATE_WIDTH = 6e-4, 128
 
@@ -40,6 +41,13 @@ class StudentConfig(BaseModel):
     min_steps: int = Field(600, ge=1, description="at least this many steps, however few texts there are")
     batch_size: int = Field(32, ge=4, description="texts a step")
     gold_share: float = Field(0.25, gt=0, le=1, description="share of a batch that has gold labels")
+    hard_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the texts without gold labels in a batch that lie nearest, to the LLM, to others in "
+        "it: the hardest to tell from them",
+    )
     learning_rate: float | None = Field(
         None,
         gt=0,
@@ -82,10 +90,12 @@ def train_student(
     A term takes part when its weight is above 0 and `data` has what it needs.
     """
     torch.manual_seed(config.seed)
-    batches = TrainingBatches(data.labels, config)
     teacher = None if data.embeddings is None else torch.from_numpy(centred(data.embeddings))
+    same = torch.tensor(_first_rows(data.texts))
+    near = None if teacher is None or not config.hard_share else nearest_rows(teacher, same)
+    batches = TrainingBatches(data.labels, config, near)
     soft = None if data.soft_labels is None else torch.from_numpy(data.soft_labels)
-    gold, same = torch.from_numpy(data.labels), torch.tensor(_first_rows(data.texts))
+    gold = torch.from_numpy(data.labels)
     rate = config.learning_rate or _RATE * min(1.0, _RATE_WIDTH / model.dimension) ** 1.5
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=config.weight_decay, fused=True)
     history: list[dict[str, float]] = []
@@ -225,9 +235,13 @@ class TrainingBatches:
 
     `labels` (N,) is -1 where there is no gold label. `steps` is how many there are: `config.epochs` passes over
     the texts without gold labels (over the gold ones where there are no others), at least `config.min_steps`.
+    With `near` (N, M), the rows that lie nearest to each, `config.hard_share` of the texts without gold labels give
+    their places to neighbours of texts in the batch, drawn at random.
     """
 
-    def __init__(self, labels: NDArray[np.int64], config: StudentConfig) -> None:
+    def __init__(
+        self, labels: NDArray[np.int64], config: StudentConfig, near: NDArray[np.int64] | None = None
+    ) -> None:
         self.gold = np.flatnonzero(labels >= 0)
         self.other = np.flatnonzero(labels < 0)
         size = min(config.batch_size, len(labels))
@@ -237,12 +251,34 @@ class TrainingBatches:
         a_pass = len(self.other) / self.other_size if self.other_size else len(self.gold) / self.gold_size
         self.steps = max(config.min_steps, config.epochs * math.ceil(a_pass))
         self.seed = config.seed
+        self.near = near
+        self.hard_size = 0 if near is None else round(self.other_size * config.hard_share)
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = np.random.default_rng(self.seed)
         gold, other = _endless(self.gold, generator), _endless(self.other, generator)
         for _ in range(self.steps):
-            yield [next(gold) for _ in range(self.gold_size)] + [next(other) for _ in range(self.other_size)]
+            rows = [next(gold) for _ in range(self.gold_size)]
+            rows += [next(other) for _ in range(self.other_size - self.hard_size)]
+            if self.near is not None:
+                beside = generator.integers(len(rows), size=self.hard_size)
+                place = generator.integers(self.near.shape[1], size=self.hard_size)
+                rows += self.near[np.array(rows)[beside], place].tolist()
+            yield rows
+
+
+def nearest_rows(units_NE: Tensor, same_N: Tensor, count: int = 16) -> NDArray[np.int64]:
+    """Return for each of N unit embeddings the rows of the nearest others (N, M), M at most `count`.
+
+    Rows with one number in `same_N` are the same text, and no others; where there are fewer others than M, a row
+    may be of the same text.
+    """
+    count = max(1, min(count, len(units_NE) - 1))
+    found = []
+    for part_BE, part_B in zip(units_NE.split(_COMPARED), same_N.split(_COMPARED), strict=True):
+        similarity_BN = (part_BE @ units_NE.T).masked_fill(part_B[:, None] == same_N[None], -2.0)
+        found.append(similarity_BN.topk(count, dim=1).indices)
+    return torch.cat(found).numpy()
 
 
 def _endless(rows: Sequence[int] | NDArray[np.int64], generator: np.random.Generator) -> Iterator[int]:
