@@ -279,6 +279,31 @@ def test_an_entry_is_deleted_only_when_confirmed_and_comes_back(
     panel.get_by_text("taken back", exact=True).wait_for()
 
 
+def test_an_entry_is_given_another_label_which_holds_for_its_text(
+    page_model: Any, page_service: Any, visit: Any
+) -> None:
+    one = visit(page_service(page_model()))
+    text, given = " ".join(ENTRIES[1][0]), LABELS[ENTRIES[1][1]]
+    other, before = other_label(given), one.predicted(text)
+    panel = one.tab("Knowledge")
+    relabel = panel.get_by_role("button", name="Relabel entry 2", exact=True)
+    relabel.click()
+    group = panel.get_by_role("group", name="Relabel entry 2", exact=True)
+    label = group.get_by_label("Its right label")
+    assert label.evaluate("node => node === document.activeElement")
+    label.press("Escape")
+    assert relabel.evaluate("node => node === document.activeElement")
+    relabel.click()
+    label.select_option(other)
+    group.get_by_role("button", name="Save").click()
+    panel.get_by_text(f"Entry {len(ENTRIES) + 1} says {other}, in place of entry 2.").wait_for()
+    assert panel.get_by_role("link", name="Entry 2", exact=True).count() == 0
+    assert one.predicted(text) == other
+    panel.get_by_role("button", name="Undo", exact=True).click()
+    panel.get_by_role("link", name="Entry 2", exact=True).wait_for()
+    assert one.predicted(text) == before
+
+
 def test_what_cannot_be_undone_says_why(page_model: Any, page_service: Any, visit: Any) -> None:
     one = visit(page_service(page_model()))
     panel = one.ask(TEXT)

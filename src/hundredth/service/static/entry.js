@@ -1,40 +1,56 @@
-// One entry of the knowledge in a list: its texts, label and origin, its soft label, and the way to delete it.
+// One entry of the knowledge in a list: its texts, label and origin, its soft label, and the ways to change it.
 
 import * as api from "./api.js";
 import { attempt, mayWrite } from "./access.js";
 import { probabilityBars } from "./answer.js";
-import { action, h, originMark, passages } from "./dom.js";
+import { action, h, originMark, passages, whileBusy } from "./dom.js";
+import { labelChoice } from "./labels.js";
 import { percent, time } from "./words.js";
 
-// A link that asks before it deletes; `deleted` is told of the change.
-function deletion(id, deleted) {
+// Two links, each of which asks before anything is done. `deleted` is told of the change, `relabelled` of it and of
+// what was given.
+function changing({ id, texts }, model, deleted, relabelled) {
   const place = h("div", { class: "actions" });
   const outcome = h("div", { class: "outcome" });
-  const begin = action("Delete", "link", () => ask(), { "aria-label": `Delete entry ${id}` });
-  const remove = () => attempt(outcome, async () => deleted((await api.remove(id)).change));
-  const keep = () => {
-    place.replaceChildren(begin);
-    begin.focus();
+  const open = (name, begin, first, ...parts) => {
+    const group = h("div", { class: "confirm", role: "group", "aria-label": name }, parts, outcome);
+    const keep = () => {
+      place.replaceChildren(...links);
+      begin.focus();
+    };
+    group.append(action("Keep", "quiet", keep));
+    group.addEventListener("keydown", (event) => event.key === "Escape" && keep());
+    outcome.replaceChildren();
+    place.replaceChildren(group);
+    (first ?? group.lastChild).focus();
   };
-  const no = action("Keep", "quiet", keep);
-  const question = h(
-    "div",
-    { class: "confirm", role: "group", "aria-label": `Delete entry ${id}?` },
-    h("span", {}, "Delete this entry?"),
-    action("Delete", "danger", remove),
-    no,
-    outcome,
-  );
-  question.addEventListener("keydown", (event) => event.key === "Escape" && keep());
-  const ask = () => {
-    place.replaceChildren(question);
-    no.focus();
+  const askToDelete = () => {
+    const remove = () => attempt(outcome, async () => deleted((await api.remove(id)).change));
+    open(`Delete entry ${id}?`, links[1], null, h("span", {}, "Delete this entry?"), action("Delete", "danger", remove));
   };
-  place.append(begin);
+  const askForLabel = () => {
+    const label = labelChoice(model, "Its right label");
+    const save = h("button", { type: "submit" }, "Save");
+    const send = whileBusy(save, () =>
+      attempt(outcome, async () => {
+        const given = label.read();
+        const { change } = await api.correct(texts, given.label, "", given.isNew);
+        label.saved(given);
+        relabelled(change, given.label);
+      }),
+    );
+    const form = h("form", { class: "row", onsubmit: send }, label.nodes, save);
+    open(`Relabel entry ${id}`, links[0], form.querySelector("select"), form);
+  };
+  const links = [
+    action("Relabel", "link", askForLabel, { "aria-label": `Relabel entry ${id}` }),
+    action("Delete", "link", askToDelete, { "aria-label": `Delete entry ${id}` }),
+  ];
+  place.append(...links);
   return place;
 }
 
-export function entryRow(entry, model, { similarity = null, open = false, deleted }) {
+export function entryRow(entry, model, { similarity = null, open = false, deleted, relabelled }) {
   const { id } = entry;
   return h(
     "li",
@@ -50,7 +66,7 @@ export function entryRow(entry, model, { similarity = null, open = false, delete
       h("time", { datetime: entry.added }, time(entry.added)),
       h("a", { href: `#/knowledge/${id}`, "aria-label": `Entry ${id}` }, `#${id}`),
       h("details", { open }, h("summary", {}, "Soft label"), probabilityBars(entry.soft_label)),
-      mayWrite(model) && deletion(id, deleted),
+      mayWrite(model) && changing(entry, model, deleted, relabelled),
     ),
   );
 }

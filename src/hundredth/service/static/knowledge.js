@@ -53,9 +53,22 @@ export function knowledgeView(model) {
     await shown(load);
     announce(text);
   };
-  const row = (entry, more = {}) => {
+  const row = (entry, { then = () => {}, ...more } = {}) => {
     learn(model, Object.keys(entry.soft_label));
-    return entryRow(entry, model, { deleted: (change) => changed(`Entry ${entry.id} is deleted.`, change), ...more });
+    const told = (text, change) => {
+      then();
+      return changed(text, change);
+    };
+    const { id } = entry;
+    const relabelled = (change, label) => {
+      const replaced = change.removed.some(([first, last]) => first <= id && id <= last);
+      return told(`Entry ${change.added[0][0]} says ${label}, ${replaced ? "in place of" : "beside"} entry ${id}.`, change);
+    };
+    return entryRow(entry, model, {
+      deleted: (change) => told(`Entry ${id} is deleted.`, change),
+      relabelled,
+      ...more,
+    });
   };
 
   const page = async (signal) => {
@@ -94,13 +107,12 @@ export function knowledgeView(model) {
     });
   const one = (id) =>
     shown(async (signal) => {
-      const deleted = (change) => {
-        history.replaceState(null, "", "#/knowledge");
+      const then = () => {
+        history.replaceState(null, "", "#/knowledge"); // it is gone
         load = page;
-        changed(`Entry ${id} is deleted.`, change);
       };
       const entry = await api.entry(id, signal);
-      show(`Entry ${id}`, [row(entry, { open: true, deleted })], h("a", { href: "#/knowledge" }, "All entries"));
+      show(`Entry ${id}`, [row(entry, { open: true, then })], h("a", { href: "#/knowledge" }, "All entries"));
     });
 
   const finding = findingView(model, browse, search);
