@@ -18,7 +18,7 @@ from hundredth.files import read_json
 from hundredth.pipeline.tune import mixed_by, tune, untune, without_themselves
 from hundredth.runtime import CalibrationInfo, CorrectionInfo, DevInfo, Manifest, RetrievalInfo
 from hundredth.store import Neighbours, calibrate
-from hundredth.student.selection import RetrievalGrid
+from hundredth.student.selection import RetrievalGrid, expected_calibration_error
 from hundredth.tasks.schema import Example
 
 
@@ -64,6 +64,10 @@ def test_what_is_chosen_is_served_and_is_likelier_than_what_was(model: Path, exa
     assert np.mean(served.argmax(axis=1) == gold) == pytest.approx(found.after.accuracy)
     likelihood = np.log(served[np.arange(len(gold)), gold]).mean()
     assert likelihood == pytest.approx(found.after.log_likelihood, abs=1e-5)
+    error = expected_calibration_error(served, np.array(gold))
+    assert found.after.ece == pytest.approx(error, abs=1e-6)
+    said = f"Calibration error on these {error:.3f} (before calibration {found.after.ece_before:.3f})."
+    assert said in (model / "README.md").read_text(encoding="utf-8")
 
 
 def test_knowledge_that_contradicts_the_classifier_gets_its_weight(model: Path, examples: list[Example]) -> None:

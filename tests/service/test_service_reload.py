@@ -113,6 +113,15 @@ def test_a_folder_that_is_no_good_is_told_once_and_the_old_model_served_on(serve
     _until(lambda: _version(client) != before["model_version"])
 
 
+def test_after_a_tuning_the_calibration_error_is_that_of_the_new_temperature(serve, folders):
+    served, _ = folders
+    manifest = read_json(served / "hundredth.json")
+    tuned = {"on": "2026-01-01", "texts": 50, "after": {"ece": 0.02, "ece_before": 0.03}}
+    write_json(served / "hundredth.json", {**manifest, "provenance": {**manifest["provenance"], "tuned": tuned}})
+    shown = serve(served).get("/v1/model").json()["calibration"]
+    assert (shown["ece"], shown["ece_before"]) == (0.02, 0.03)
+
+
 def test_a_folder_that_is_copied_file_by_file_is_served_when_it_is_whole(serve, folders):
     served, new = folders
     client = serve(served, watch=0.02)

@@ -21,7 +21,13 @@ from hundredth.store import (
     neighbours_needed,
     softmax,
 )
-from hundredth.student.selection import RetrievalChoice, RetrievalGrid, choose_calibration, choose_retrieval
+from hundredth.student.selection import (
+    RetrievalChoice,
+    RetrievalGrid,
+    choose_calibration,
+    choose_retrieval,
+    expected_calibration_error,
+)
 from hundredth.tasks.schema import Example, labels_of
 
 Doubles = NDArray[np.float64]
@@ -43,7 +49,10 @@ _FLOOR = 1e-6
 
 @dataclass(frozen=True)
 class Setting:
-    """K, t, lambda and the calibration temperature, and how they do on the texts that they were judged by."""
+    """K, t, lambda and the calibration temperature, and how they do on the texts that they were judged by.
+
+    `ece` is the expected calibration error, `ece_before` that without the calibration.
+    """
 
     k: int
     temperature: float
@@ -51,6 +60,8 @@ class Setting:
     calibration: float
     accuracy: float
     log_likelihood: float
+    ece: float
+    ece_before: float
 
     @property
     def shown(self) -> str:
@@ -78,8 +89,8 @@ class Tuned:
         """Return the settings with what they come to, a line each, and whether they stay as they were."""
         second = ("after", self.after) if self.rejected is None else ("chosen", self.rejected)
         shown = [
-            f"{name:<7}{one.shown}: accuracy {one.accuracy:.3f}, log-likelihood {one.log_likelihood:.3f} "
-            f"on {self.texts} texts"
+            f"{name:<7}{one.shown}: accuracy {one.accuracy:.3f}, log-likelihood {one.log_likelihood:.3f}, "
+            f"calibration error {one.ece:.3f} on {self.texts} texts"
             for name, one in (("before", self.before), second)
         ]
         if self.rejected is None:
@@ -232,10 +243,18 @@ def _judged(
     head: Doubles, gold: NDArray[np.int64], neighbours: Neighbours, retrieval: RetrievalInfo, calibration: float
 ) -> tuple[Setting, Doubles]:
     """Return how a setting does, and the log-likelihood of each text's label, (N,)."""
-    served = calibrate(mixed_by(retrieval, head, neighbours), calibration)
+    mixed = mixed_by(retrieval, head, neighbours)
+    served = calibrate(mixed, calibration)
     likelihoods: Doubles = np.log(np.maximum(served[np.arange(len(gold)), gold], _FLOOR))
     accuracy, likelihood = float((served.argmax(axis=1) == gold).mean()), float(likelihoods.mean())
-    setting = Setting(**asdict(retrieval), calibration=calibration, accuracy=accuracy, log_likelihood=likelihood)
+    setting = Setting(
+        **asdict(retrieval),
+        calibration=calibration,
+        accuracy=accuracy,
+        log_likelihood=likelihood,
+        ece=expected_calibration_error(served, gold),
+        ece_before=expected_calibration_error(mixed, gold),
+    )
     return setting, likelihoods
 
 
@@ -280,6 +299,11 @@ def _write(folder: Path, manifest: Manifest) -> None:
     if tuned := manifest.provenance.get("tuned"):
         setting = _shown(manifest.retrieval, manifest.calibration.temperature)
         text += f"{_TUNED}{tuned['on']}, on {tuned['texts']} labelled texts: {setting}. "
+        if "ece" in tuned["after"]:  # earlier versions did not measure it
+            after = tuned["after"]
+            text += (
+                f"Calibration error on these {after['ece']:.3f} (before calibration {after['ece_before']:.3f}). "
+            )
         text += "The numbers above are from before.\n"
     write_text(card, text)
     manifest.write(folder)
