@@ -1,17 +1,18 @@
 """What a service does when things go wrong around it: each case is made to happen, and what was lost is counted.
 
 - `worker-killed`: a worker is killed again and again under load; no change that was acknowledged may be lost.
-- `store-locked`: another process keeps the store locked for longer than is waited for; reading must go on.
+- `store-locked`: another process keeps the store locked for longer than is waited for; all reading must go on.
 - `model-swapped`: the served folder is replaced again and again under load; no request may fail.
-- `slow-senders`: hundreds of connections send their bodies a byte at a time; the others must not notice.
+- `slow-senders`: hundreds of connections send heads or bodies a byte at a time; the others must not notice.
 - `hostile-requests`: thousands of malformed and hostile requests; no answer may be an error of the service, or
-  name a path of the machine, or show a traceback, and it must be as well afterwards as before.
+  name a path of the machine, or show a traceback, and it must be as well afterwards as before. Half of them come
+  before any has the token: by these nothing may be changed.
 - `folders`: spoilt model folders, each loaded by a process of its own with 4 GB at most; all must be refused in one
   line, or what was spoilt in them made again.
 
 Ends with code 1 if anything was not as it must be.
 
-    python benchmarks/faults.py [--case worker-killed ...] [--seconds 30] [--requests 4000] [--run FOLDER]
+    python benchmarks/faults.py [--case worker-killed ...] [--seconds 30] [--requests 5000] [--run FOLDER]
 """
 
 import argparse
@@ -46,7 +47,7 @@ def hostile(options: argparse.Namespace, texts: Sequence[str], work: Path) -> li
         expected = server.ask("POST", "/v1/predict", {"texts": list(texts[:5])})[1]["predictions"]
         statuses: Counter[int] = Counter()
         telling = 0
-        waiting = list(hostile_requests(options.requests, server.token))
+        waiting: list[bytes] = []
 
         async def one() -> None:
             nonlocal telling
@@ -66,6 +67,15 @@ def hostile(options: argparse.Namespace, texts: Sequence[str], work: Path) -> li
         async def everyone() -> None:
             await asyncio.gather(*(one() for _ in range(_AT_ONCE)))
 
+        def changes() -> list[object]:
+            found: list[object] = server.ask("GET", "/v1/knowledge/log?limit=1")[1]["changes"]
+            return found
+
+        changed, none = changes(), "0" * len(server.token)
+        waiting += hostile_requests(options.requests // 2, none, seed=1)
+        asyncio.run(everyone())
+        allowed = changes() != changed
+        waiting += hostile_requests(options.requests - options.requests // 2, server.token)
         asyncio.run(everyone())
         entries = server.ask("GET", "/v1/knowledge?limit=1&origin=generated")
         after = server.ask("POST", "/v1/predict", {"texts": list(texts[:5])})[1]["predictions"]
@@ -77,6 +87,7 @@ def hostile(options: argparse.Namespace, texts: Sequence[str], work: Path) -> li
     return [
         Row("hostile-requests", "serve", "requests", [float(statuses.total())], "requests"),
         Row("hostile-requests", "serve", "grown_mb", [round(grown, 1)], "MB"),
+        Row("hostile-requests", "serve", "must_be_0_changes_without_token", [float(allowed)], "changes"),
         Row("hostile-requests", "serve", "must_be_0_errors", [float(errors)], "answers"),
         Row("hostile-requests", "serve", "must_be_0_telling_answers", [float(telling)], "answers"),
         Row("hostile-requests", "serve", "must_be_0_workers_died", [float(died)], "processes"),
@@ -119,7 +130,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", action="append", choices=list(CASES), help="only this one; may be repeated")
     parser.add_argument("--seconds", type=float, default=30, help="of load (%(default)s)")
-    parser.add_argument("--requests", type=int, default=4000, help="hostile ones (%(default)s)")
+    parser.add_argument("--requests", type=int, default=5000, help="hostile ones (%(default)s)")
     parser.add_argument("--run", type=Path, default=RUN, help="whose model is copied and served (%(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the JSON goes (%(default)s)")
     options = parser.parse_args()
