@@ -53,6 +53,7 @@ bench: $(READY)  ## the benchmarks, going on where they stopped (hours); needs H
 	$(BIN)/python benchmarks/install_size.py
 	$(BIN)/python benchmarks/load.py
 	$(BIN)/python benchmarks/faults.py
+	$(BIN)/python benchmarks/encoder_check.py
 	$(BIN)/python benchmarks/encoder_speed.py
 	$(BIN)/python benchmarks/encoder_ranking.py
 	$(BIN)/python benchmarks/encoder_ranking.py --ablations

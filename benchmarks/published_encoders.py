@@ -27,6 +27,16 @@ def ranking_table(results: Results, group: str) -> str | None:
     return f"{table(heads, rows, left=2)}\n\n{legend} {results.source()}"
 
 
+def check_table(results: Results) -> str:
+    """Return the scores of an encoder whose scores are known, beside those."""
+    heads = ["all-MiniLM-L6-v2", *(TITLES[task] for task in results.tasks)]
+    rows = [
+        [told, *(_mean(results.rows.get((task, system, "spearman"), [])) for task in results.tasks)]
+        for system, told in (("ours", "measured here"), ("known", "known"))
+    ]
+    return f"{table(heads, rows)}\n\nSpearman x 100. {results.source()}"
+
+
 def ablations_table(results: Results) -> str:
     """Return the score on STS-B dev of each change to the settings, beside that of the defaults."""
     rows = []

@@ -16,7 +16,7 @@ from typing import Literal, get_args, get_origin
 import pydantic_core
 from published import STUDENTS, Results, picture, sampling_table, table, transfer_summary, transfer_table
 from published_controls import controls_table, correction_table, growth_table, late_table, worth_table
-from published_encoders import ablations_table, memory_table, ranking_table, speed_table
+from published_encoders import ablations_table, check_table, memory_table, ranking_table, speed_table
 from published_reinforcement import reinforcement_blocks
 from published_speed import speed_blocks
 from pydantic import BaseModel
@@ -177,10 +177,11 @@ def benchmarks_table() -> str:
 
 def encoder_blocks(root: Path) -> dict[str, str | None]:
     """Return what the page on sentence encoders takes from the results and from the code."""
-    ranking, ablations, speed = (
-        Results.read(root, name) for name in ("encoder-ranking", "encoder-ablations", "encoder-speed")
+    ranking, ablations, speed, check = (
+        Results.read(root, f"encoder-{name}") for name in ("ranking", "ablations", "speed", "check")
     )
     return {
+        "encoder-check": None if check is None else check_table(check),
         "encoder-sts": None if ranking is None else ranking_table(ranking, "sts"),
         "encoder-transfer": None if ranking is None else ranking_table(ranking, "transfer"),
         "encoder-ablations": None if ablations is None else ablations_table(ablations),

@@ -197,14 +197,17 @@ def test_a_label_in_brackets_is_shown_as_it_is():
 
 def test_plots_are_images_that_name_every_encoder(tmp_path):
     paths = write_plots(complete(), tmp_path)
-    assert [path.name for path in paths] == ["sts.svg", "geometry.svg"]
+    assert [path.name for path in paths] == ["sts.svg", "transfer.svg", "geometry.svg"]
     for path in paths:
         words = "".join(ElementTree.fromstring(path.read_text()).itertext())
         assert "one" in words
         assert "two" in words
-    assert "two (74.0)" in paths[1].read_text()
+    assert "Spearman x 100" in paths[0].read_text()
+    assert "Accuracy x 100" in paths[1].read_text()
+    assert "two (74.0)" in paths[2].read_text()
 
 
 def test_only_what_was_measured_is_plotted(tmp_path):
     partial = EncoderEvaluation(["mr"], {"one": {"mr": {"accuracy": 80.0}}}, 1111, [])
-    assert write_plots(partial, tmp_path) == []
+    assert [path.name for path in write_plots(partial, tmp_path)] == ["transfer.svg"]
+    assert write_plots(EncoderEvaluation([], {"one": {}}, 1111, []), tmp_path) == []
