@@ -283,6 +283,12 @@ def test_pairs_of_texts_with_unlabelled_ones_no_samples_and_a_pruned_student(
     assert run.knowledge.augmented.tolist() == [False] * 28 + [True] * 6
     assert run.record("model")["metrics"]["entries"] == 28
     assert run.record("knowledge")["metrics"]["agreement"] is None
+    # Nothing is written, so that no prompt is needed, which might not come out well.
+    assert not (tmp_path / "run" / "prompt").exists()
+    reopened = Run.open(tmp_path / "run", Reporter(quiet=True))
+    assert "prompt" not in reopened.stages
+    with pytest.raises(UserError, match=r"rl\.algorithm is ppo, but sampling\.texts is 0"):
+        transfer(make_config({**values, "rl": {"algorithm": "ppo"}}), tmp_path / "other")
     with hundredth.load(tmp_path / "run" / "model") as model:
         assert model.fields == ("message", "topic")
         assert len(model.predict([("My card is gone.", "card swallowed")])) == 1

@@ -93,8 +93,10 @@ class Run:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The names of the run's stages, in their order."""
-        return STAGES if self.config.rl.algorithm == "none" else _STAGES_WITH_RL
+        """The names of the run's stages, in their order; where nothing is written, no prompt is tuned."""
+        if self.config.rl.algorithm != "none":
+            return _STAGES_WITH_RL
+        return STAGES if self.config.sampling.texts else tuple(name for name in STAGES if name != "prompt")
 
     @property
     def prompt_stage(self) -> str:
@@ -103,7 +105,8 @@ class Run:
 
     def needs(self, stage: str) -> tuple[str, ...]:
         """Return the stages whose results a stage is made from."""
-        return (*_NEEDS[stage], self.prompt_stage) if stage == "samples" else _NEEDS[stage]
+        written = stage == "samples" and self.prompt_stage in self.stages
+        return (*_NEEDS[stage], self.prompt_stage) if written else _NEEDS[stage]
 
     @cached_property
     def data(self) -> TaskData:
@@ -150,6 +153,11 @@ def transfer(config: RunConfig, root: Path, reporter: Reporter | None = None) ->
     """
     reporter = reporter or Reporter(quiet=True)
     _refuse_file(root)
+    if config.rl.algorithm != "none" and not config.sampling.texts:
+        raise UserError(
+            f"rl.algorithm is {config.rl.algorithm}, but sampling.texts is 0: the prompt would be trained to write "
+            "texts, and none would be written; leave one of the two out"
+        )
     data = load_task(config.task)
     other_place = _refuse_other_task(root, config, data)
     run = Run(root, config, reporter)
@@ -183,7 +191,9 @@ def _stages(run: Run, data: TaskData, held: ExitStack) -> list[Stage]:
         return make_prompt(run.llm, run.data, config.prompt, folder, run.reporter)
 
     def samples(folder: Path) -> dict[str, Any]:
-        tuned = SoftPrompt.load(root / run.prompt_stage / "prompt.safetensors").to(run.llm.device)
+        tuned = None
+        if config.sampling.texts:
+            tuned = SoftPrompt.load(root / run.prompt_stage / "prompt.safetensors").to(run.llm.device)
         return make_samples(run.llm, run.data, tuned, config.sampling, longest, folder, run.reporter)
 
     def annotator(folder: Path) -> dict[str, Any]:
