@@ -20,7 +20,8 @@ from pathlib import Path
 
 from encoder_parts import CACHE, MINILM, draw_sentences, mpnet
 from encoder_pretrain import RECORD, Pretraining, pretrain
-from encoder_ranking import DRAW, START, SYSTEMS, WEIGHTS, Run, test_scores, whitened
+from encoder_ranking import test_scores, whitened
+from encoder_runs import DRAW, START, SYSTEMS, WEIGHTS, Run
 
 from hundredth.evaluation.encoders.evaluate import evaluate_encoders
 from hundredth.evaluation.results import Row, write_results

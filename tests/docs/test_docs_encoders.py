@@ -52,7 +52,7 @@ def test_a_race_stands_with_both_sides_and_the_ratio_of_ours() -> None:
 
 
 def test_the_first_seed_of_all_systems_is_done_before_the_second() -> None:
-    ranking = importlib.import_module("encoder_ranking")
+    ranking = importlib.import_module("encoder_runs")
     runs = ranking.main_runs(ranking.BASES, ["start", "simcse", "rankcse"], ["minilm"], 5)
     named = [run.name for run in runs if run.base == "bert-tiny"]
     assert named[:3] == ["bert-tiny-start-0", "bert-tiny-simcse-0", "bert-tiny-rankcse-minilm-0"]
