@@ -89,6 +89,8 @@ def run_as_text(run: "Run") -> str:
         store = f"{entries}, but on the dev texts it was best without them (lambda 0): it ignores its store"
     else:
         store = f"{entries}; K {chosen['k']}, t {chosen['temperature']:g}, lambda {chosen['weight']:g}"
+        if seen["store_helps"] is False:
+            store += " (no harm on the dev texts, and no clear gain)"
     scores = f"{dev['score']:.3f}, without its store {dev['score_without_store']:.3f}"
     share = f"{seen['share_of_llm']:.1%}"
     model, fields = shlex.quote(seen["model"]), run.data.task.fields
@@ -226,6 +228,7 @@ def _outcome(run: "Run") -> dict[str, Any]:
         "entries": model["entries"],
         "retrieval": model["retrieval"],
         "ignores_its_store": model["ignores_its_store"],
+        "store_helps": model.get("store_helps"),  # which earlier versions did not ask
         "precision": model["export"]["precision"],
         "bytes": sum(model["bytes"].values()),
     }

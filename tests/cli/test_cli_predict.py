@@ -139,7 +139,7 @@ def test_an_explanation_for_programs(run: Any, model: Path) -> None:
     [line] = run("predict", model, "--explain", "--json", TEXTS[0]).stdout.splitlines()
     with hundredth.load(model) as loaded:
         why = json.loads(json.dumps(loaded.explain(TEXTS[0]).to_dict()))
-    assert json.loads(line) == {"line": 1, "texts": [TEXTS[0]], **why}
+    assert json.loads(line) == {"line": 1, "texts": [TEXTS[0]], **why, "explained": why["label"]}
 
 
 def test_a_file_longer_than_what_is_predicted_at_once(run: Any, model: Path, tmp_path: Path) -> None:

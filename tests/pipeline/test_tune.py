@@ -15,7 +15,7 @@ import hundredth
 from hundredth.cli import app
 from hundredth.errors import UserError
 from hundredth.files import read_json
-from hundredth.pipeline.tune import mixed_by, tune, untune, without_themselves
+from hundredth.pipeline.tune import clearly_likelier, mixed_by, tune, untune, without_themselves
 from hundredth.runtime import CalibrationInfo, CorrectionInfo, DevInfo, Manifest, RetrievalInfo
 from hundredth.store import Neighbours, calibrate
 from hundredth.student.selection import RetrievalGrid, expected_calibration_error
@@ -68,6 +68,16 @@ def test_what_is_chosen_is_served_and_is_likelier_than_what_was(model: Path, exa
     assert found.after.ece == pytest.approx(error, abs=1e-6)
     said = f"Calibration error on these {error:.3f} (before calibration {found.after.ece_before:.3f})."
     assert said in (model / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_gain_is_clear_beyond_its_standard_error() -> None:
+    gold = np.zeros(40, dtype=np.int64)
+    theirs = np.tile([0.6, 0.4], (40, 1))
+    better = np.tile([0.7, 0.3], (40, 1))
+    mixed = np.where(np.arange(40)[:, None] % 2 == 0, [0.7, 0.3], [0.5, 0.5])
+    assert clearly_likelier(better, theirs, gold)
+    assert not clearly_likelier(mixed, theirs, gold)
+    assert not clearly_likelier(theirs, theirs, gold)
 
 
 def test_knowledge_that_contradicts_the_classifier_gets_its_weight(model: Path, examples: list[Example]) -> None:

@@ -23,6 +23,8 @@ def model_card(data: TaskData, config: RunConfig, student: dict[str, Any], model
             f"It looks up the {retrieval['k']} nearest of {model['entries']:,} stored entries and gives them the "
             f"weight {retrieval['weight']:g} (temperature {retrieval['temperature']:g})."
         )
+        if not model["store_helps"]:
+            store += " On the development texts that does no harm, and brings no clear gain."
     labels = ", ".join(f"`{label}`" for label in task.labels)
     return f"""# {task.name}
 

@@ -15,7 +15,7 @@ from hundredth.pipeline.config import BaseStudentConfig, ModelConfig
 from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.lessons import Lessons
 from hundredth.pipeline.progress import Reporter
-from hundredth.pipeline.tune import choose_mixture
+from hundredth.pipeline.tune import choose_mixture, clearly_likelier
 from hundredth.runtime import (
     CalibrationInfo,
     CorrectionInfo,
@@ -157,6 +157,7 @@ def make_model(
         choice, mixed = choose_mixture(config.retrieval, head, gold, stored.neighbours)
     temperature = choose_calibration(mixed, gold)
     calibrated = calibrate(mixed, temperature)
+    alone = calibrate(head, choose_calibration(head, gold))
     replace(
         manifest,
         retrieval=manifest.retrieval if choice is None else choice,
@@ -168,6 +169,7 @@ def make_model(
         "export": asdict(export),
         "retrieval": asdict(choice) if choice is not None else None,
         "ignores_its_store": choice is not None and choice.weight == 0,
+        "store_helps": choice is not None and clearly_likelier(calibrated, alone, gold),
         "dev": {
             "texts": len(gold),
             "score": score(task.metric, labels, calibrated.argmax(axis=1).tolist()),

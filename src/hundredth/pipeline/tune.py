@@ -245,7 +245,7 @@ def _judged(
     """Return how a setting does, and the log-likelihood of each text's label, (N,)."""
     mixed = mixed_by(retrieval, head, neighbours)
     served = calibrate(mixed, calibration)
-    likelihoods: Doubles = np.log(np.maximum(served[np.arange(len(gold)), gold], _FLOOR))
+    likelihoods = _log_likelihoods(served, gold)
     accuracy, likelihood = float((served.argmax(axis=1) == gold).mean()), float(likelihoods.mean())
     setting = Setting(
         **asdict(retrieval),
@@ -256,6 +256,16 @@ def _judged(
         ece_before=expected_calibration_error(mixed, gold),
     )
     return setting, likelihoods
+
+
+def clearly_likelier(ours: Doubles, theirs: Doubles, gold: NDArray[np.int64]) -> bool:
+    """Whether the labels (N,) are likelier by our probabilities (N, C), by more than one standard error."""
+    return _is_clear(_log_likelihoods(ours, gold) - _log_likelihoods(theirs, gold))
+
+
+def _log_likelihoods(probabilities: Doubles, gold: NDArray[np.int64]) -> Doubles:
+    found: Doubles = np.log(np.maximum(probabilities[np.arange(len(gold)), gold], _FLOOR))
+    return found
 
 
 def _is_clear(differences: Doubles) -> bool:
