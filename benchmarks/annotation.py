@@ -1,0 +1,86 @@
+"""What the LLM's wrong labels cost: a student of unlabelled texts, with the LLM's labels and with the true ones.
+
+The cells for each run of transfer.py (SmolLM2-135M) are the labelled texts with the unlabelled ones as the LLM
+labels them (`llm`), with soft labels in which a wrong class has changed places with the true one (`righted`), and
+with the true labels alone (`true`). Texts that were recombined from these keep the LLM's labels throughout. A
+student of 1 % of the LLM, with its store, is judged by training rows that the run never drew. The test split is not
+looked at.
+
+    python benchmarks/annotation.py [--seeds 1] [--students 3] [--task trec ...] [--runs FOLDER] [--work FOLDER]
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from knowledge_trials import JUDGES, taught, trial_options, try_all
+from numpy.typing import NDArray
+from trial_student import unseen_rows
+
+from hundredth.files import write_json
+from hundredth.pipeline.teach import Recipe
+from hundredth.pipeline.transfer import Run
+from hundredth.tasks import read_benchmark
+from hundredth.tasks.rows import key_of
+
+CELLS = ("llm", "righted", "true")
+
+
+def true_labels(run: Run) -> NDArray[np.int64]:
+    """Return the true label of each text (N,) of the run's unlabelled ones, -1 for every other text."""
+    pool = read_benchmark(Path(os.environ["HUNDREDTH_DATA"]), run.data.task.name).pool
+    known = {key_of(one.texts): one.label for one in pool}
+    knowledge = run.knowledge
+    return np.array(
+        [
+            known[key_of(texts)] if origin == "unlabelled" and not made else -1
+            for texts, origin, made in zip(
+                knowledge.texts, knowledge.origins, knowledge.augmented.tolist(), strict=True
+            )
+        ]
+    )
+
+
+def righted(soft: NDArray[np.float32], true: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return soft labels (N, C) with the two values exchanged that make the true label (N,) the likeliest."""
+    out, rows = soft.copy(), np.arange(len(soft))
+    likeliest = soft.argmax(axis=1)
+    out[rows, likeliest], out[rows, true] = soft[rows, true], soft[rows, likeliest]
+    return out
+
+
+def run_seed(run: Run, students: int, work: Path) -> None:
+    """Judge every labelling on one run, as far as that is not done: a cell has a value for each student."""
+    task, seed = run.data.task.name, run.config.task.seed
+    judge, true = unseen_rows(run, task, JUDGES), true_labels(run)
+    knowledge, known = run.knowledge, true >= 0
+    soft = knowledge.soft_labels
+    right = float((soft[known].argmax(axis=1) == true[known]).mean())
+    labellings = {cell: soft.copy() for cell in CELLS}
+    labellings["righted"][known] = righted(soft[known], true[known])
+    labellings["true"][known] = np.eye(soft.shape[1], dtype=np.float32)[true[known]]
+    recipe = Recipe(("gold", "unlabelled"))
+    with run.reporter.bar(f"{task}, seed {seed}") as progress:
+        for number, (cell, labels) in enumerate(labellings.items()):
+            file = work / f"{task}-{seed}-{cell}.json"
+            if file.exists():
+                continue
+            found = taught(run, replace(knowledge, soft_labels=labels), recipe, students, judge)
+            scores, likelihoods = zip(*found, strict=True)
+            agreed = right if cell == "llm" else 1.0
+            write_json(file, {"score": scores, "log_likelihood": likelihoods, "right": agreed})
+            progress(number + 1, len(labellings), f"{cell}: {np.mean(scores):.3f}")
+
+
+def main() -> None:
+    """Judge whatever has not been judged; write after each run."""
+    options = trial_options(__doc__, "annotation", seeds=1)
+    options.set_defaults(students=3)
+    metrics = {"score": "fraction", "log_likelihood": "nats", "right": "fraction"}
+    given = options.parse_args()
+    try_all(given, lambda run: run_seed(run, given.students, given.work), CELLS, metrics, "annotation")
+
+
+if __name__ == "__main__":
+    main()
