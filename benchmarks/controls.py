@@ -19,12 +19,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from kept_runs import KeptRun, keep, read_kept
 from publish import published_rows
-from safetensors.numpy import load_file
 from transfer import RESULTS, TEST_LIMIT, add_run_options, config_values, run_jobs, share_stages
 
-from hundredth.evaluation.cells import FOLDER, PROBABILITIES
 from hundredth.evaluation.controls import RESULTS as RUN_RESULTS
 from hundredth.evaluation.controls import SYSTEMS, evaluate
 from hundredth.evaluation.findings import QUESTIONS
@@ -40,10 +38,8 @@ from hundredth.evaluation.statistics import (
 )
 from hundredth.files import read_json
 from hundredth.pipeline.config import make_config
-from hundredth.pipeline.extract import read_task
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.transfer import transfer
-from hundredth.tasks import cap, labels_of
 
 # Labelled texts a class for training (half as many again for choosing); None for all there are.
 TASKS: dict[str, int | None] = {
@@ -115,15 +111,21 @@ def gather(work: Path, seeds: list[int], rl: str, target: Path) -> None:
 
     A row of the metric `difference` has the system "A - B", and for task "all" the mean over the tasks; beside it
     stand `difference_low` and `difference_high`, its 95 % interval, and what that rests on. `gap_closed` likewise.
-    Of a task that the results have with more seeds than there are runs of it here, theirs are kept.
+    What is gathered of a run is kept beside the results, in a folder of their name, where those of other machines
+    lie too. Of a task that the results have with more seeds than there are kept runs of it, theirs stay.
     """
+    kept = target.with_suffix("")
     rows = []
     for task in TASKS:
-        runs = {seed: folder_of(work, task, seed, rl) for seed in seeds}
-        finished = {seed: folder for seed, folder in runs.items() if (folder / ALL_RESULTS).exists()}
-        kept = [row for row in published_rows(target) if row.task == task]
-        known = max((len(row.values) for row in kept if row.metric == "score"), default=0)
-        rows += task_rows(task, finished) if len(finished) >= max(known, 1) else kept
+        for seed in seeds:
+            folder = folder_of(work, task, seed, rl)
+            if (folder / ALL_RESULTS).exists():
+                numbers = [Row(**row) for row in read_json(folder / ALL_RESULTS)["rows"]]
+                keep(folder, numbers, kept / f"{task}-{seed}.json")
+        runs = read_kept(kept, task)
+        published = [row for row in published_rows(target) if row.task == task]
+        known = max((len(row.values) for row in published if row.metric == "score"), default=0)
+        rows += task_rows(task, runs) if len(runs) >= max(known, 1) else published
     for ours, theirs in PAIRS:
         name = f"{ours} - {theirs}"
         apart = [found for task in TASKS if (found := read_difference(rows, task, name)) is not None]
@@ -135,42 +137,36 @@ def gather(work: Path, seeds: list[int], rl: str, target: Path) -> None:
         write_results(target, target.stem, list(range(max(most, len(seeds)))), rows)
 
 
-def task_rows(task: str, finished: Mapping[int, Path]) -> list[Row]:
-    """Return what a task's finished runs, by seed, give: every value, the differences, the shares of the gap."""
+def task_rows(task: str, runs: Mapping[int, KeptRun]) -> list[Row]:
+    """Return what a task's runs, by seed, give: every value, the differences, the shares of the gap."""
     values: dict[tuple[str, str, str], dict[int, float]] = {}
-    for seed, folder in finished.items():
-        for row in read_json(folder / ALL_RESULTS)["rows"]:
-            [values.setdefault((row["system"], row["metric"], row["unit"]), {})[seed]] = row["values"]
+    for seed, run in runs.items():
+        for row in run.rows:
+            [values.setdefault((row.system, row.metric, row.unit), {})[seed]] = row.values
     rows = []
     for (system, metric, unit), found in values.items():
         seeds = list(found)
         named = None if seeds == list(range(len(seeds))) else seeds
         rows.append(Row(task, system, metric, list(found.values()), unit, named))
-    folders = list(finished.values())
+    alike = list(runs.values())
     for ours, theirs in PAIRS:
-        if drawn := resampled(task, folders, (ours, theirs)):
+        if drawn := resampled(task, alike, (ours, theirs)):
             rows += difference_rows(task, f"{ours} - {theirs}", difference(*drawn))
     for name in SYSTEMS:
-        if name not in ("student", "llm") and (drawn := resampled(task, folders, (name, "student", "llm"))):
+        if name not in ("student", "llm") and (drawn := resampled(task, alike, (name, "student", "llm"))):
             rows += gap_rows(task, name, *drawn)
     return rows
 
 
-def resampled(task: str, folders: list[Path], systems: Sequence[str]) -> list[Resampled]:
+def resampled(task: str, runs: Sequence[KeptRun], systems: Sequence[str]) -> list[Resampled]:
     """Draw the texts of a task, the same for all `systems`, from the runs that have them all; [] if none."""
-    folders = [one for one in folders if all((_cell(one, name) / PROBABILITIES).exists() for name in systems)]
-    if not folders:
+    runs = [one for one in runs if all(name in one.predicted for name in systems)]
+    if not runs:
         return []
-    predictions: dict[str, NDArray[np.int64]] = {
-        name: np.stack([_predicted(_cell(folder, name)) for folder in folders]) for name in systems
-    }
-    texts = predictions[systems[0]].shape[1]
-    data = [read_task(folder / "task") for folder in folders]
-    tests = [cap(one.test, texts, 0) for one in data]
-    if any(test != tests[0] for test in tests):
+    if any(one.tests != runs[0].tests for one in runs):
         sys.exit(f"the runs of {task} have different test texts: remove those of other data")
-    gold = np.array(labels_of(tests[0]))
-    drawn = resample(data[0].task.metric, gold, predictions, seed=list(TASKS).index(task))
+    predictions = {name: np.stack([one.predicted[name] for one in runs]) for name in systems}
+    drawn = resample(runs[0].metric, runs[0].gold, predictions, seed=list(TASKS).index(task))
     return [drawn[name] for name in systems]
 
 
@@ -208,15 +204,6 @@ def gap_rows(task: str, name: str, one: Resampled, student: Resampled, llm: Resa
     if between is not None:
         values |= {"gap_closed_low": between[0], "gap_closed_high": between[1]}
     return [Row(task, name, metric, [value], "fraction") for metric, value in values.items()]
-
-
-def _cell(folder: Path, system: str) -> Path:
-    return folder / FOLDER / (system if system == "llm" else f"{system}-0")
-
-
-def _predicted(cell: Path) -> NDArray[np.int64]:
-    predicted: NDArray[np.int64] = load_file(cell / PROBABILITIES)["probabilities"].argmax(axis=1)
-    return predicted
 
 
 def main() -> None:

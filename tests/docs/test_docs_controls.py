@@ -120,19 +120,46 @@ def test_runs_on_other_test_texts_are_not_put_together(script: Any, work: Path) 
         script("controls").gather(work, [0, 1], "none", work / "controls.json")
 
 
-def test_tasks_of_other_machines_stay_and_count_in_the_mean(script: Any, work: Path, gathered: Any) -> None:
+def results_of(script: Any, work: Path, seeds: list[int]) -> dict[tuple[str, str, str], list[float]]:
+    """What is published after one more look at the finished runs."""
+    script("controls").gather(work, seeds, "none", work / "controls.json")
+    rows = script("publish").published_rows(work / "controls.json")
+    return {(row.task, row.system, row.metric): row.values for row in rows}
+
+
+def test_runs_of_other_machines_stay_and_a_seed_is_added_to_them(script: Any, work: Path, gathered: Any) -> None:
     """Silent otherwise: a new machine has no runs, and its first would take the place of all that is published."""
-    target = work / "controls.json"
-    for seed in (0, 1):
-        shutil.rmtree(work / f"cb-{seed}-pruned")
-    shutil.rmtree(work / "rte-1-pruned")
-    script("controls").gather(work, [0], "none", target)
-    after = {(row.task, row.system, row.metric): row.values for row in script("publish").published_rows(target)}
-    assert after == {key: pytest.approx(values) for key, values in gathered.items()}
-    # With as many seeds as before a task is that of this machine.
+    for run in work.glob("*-pruned"):
+        shutil.rmtree(run)
+    assert results_of(script, work, [0]) == {key: pytest.approx(values) for key, values in gathered.items()}
+    put_run(work / "rte-2-pruned", "rte", 2, dict.fromkeys(RIGHT["rte"], 100))
+    after = results_of(script, work, [2])
+    assert after["rte", "student", "score"] == [0.5, 0.52, 0.5]
+    assert after["rte", "full - student", "difference"] == [pytest.approx((0.005 - 0.005 + 0) / 3)]
+    assert after["cb", "student", "score"] == gathered["cb", "student", "score"]
+
+
+def test_a_kept_run_changes_only_with_its_numbers(script: Any, work: Path, gathered: Any) -> None:
+    """Silent otherwise: every gathering would date all runs anew, on a machine that did not make them."""
+    files = sorted((work / "controls").glob("*.json"))
+    assert [file.name for file in files] == ["cb-0.json", "cb-1.json", "rte-0.json", "rte-1.json"]
+    before = [file.stat().st_mtime_ns for file in files]
+    shutil.rmtree(work / "cb-1-pruned")
+    put_run(work / "cb-1-pruned", "cb", 1, dict.fromkeys(RIGHT["cb"], 100))
+    results_of(script, work, [0, 1])
+    same = [was == file.stat().st_mtime_ns for was, file in zip(before, files, strict=True)]
+    assert same == [True, False, True, True]
+
+
+def test_tasks_of_which_no_run_was_kept_stay_and_count_in_the_mean(script: Any, work: Path, gathered: Any) -> None:
+    for file in (work / "controls").glob("*.json"):
+        file.unlink()
+    for run in ("cb-0-pruned", "cb-1-pruned", "rte-1-pruned"):
+        shutil.rmtree(work / run)
+    assert results_of(script, work, [0]) == {key: pytest.approx(values) for key, values in gathered.items()}
+    # With as many seeds as before a task is that of the kept runs.
     put_run(work / "rte-1-pruned", "rte", 1, dict.fromkeys(RIGHT["rte"], 100))
-    script("controls").gather(work, [0, 1], "none", target)
-    after = {(row.task, row.system, row.metric): row.values for row in script("publish").published_rows(target)}
+    after = results_of(script, work, [0, 1])
     assert after["rte", "student", "score"] == [0.5, 0.5]
     assert after["cb", "student", "score"] == gathered["cb", "student", "score"]
     assert after["all", "full - student", "difference"] == [pytest.approx((0.17 + 0.0025) / 2)]
