@@ -1,10 +1,10 @@
 """What the LLM's wrong labels cost: a student of unlabelled texts, with the LLM's labels and with the true ones.
 
 The cells for each run of transfer.py (SmolLM2-135M) are the labelled texts with the unlabelled ones as the LLM
-labels them (`llm`), with soft labels in which a wrong class has changed places with the true one (`righted`), and
-with the true labels alone (`true`). Texts that were recombined from these keep the LLM's labels throughout. A
-student of 1 % of the LLM, with its store, is judged by training rows that the run never drew. The test split is not
-looked at.
+labels them (`llm`), with its likeliest labels alone (`hard`), with soft labels in which a wrong class has changed
+places with the true one (`righted`), and with the true labels alone (`true`). Texts that were recombined from these
+keep the LLM's labels throughout. A student of 1 % of the LLM, with its store, is judged by training rows that the
+run never drew. The test split is not looked at.
 
     python benchmarks/annotation.py [--seeds 1] [--students 3] [--task trec ...] [--runs FOLDER] [--work FOLDER]
 """
@@ -24,7 +24,7 @@ from hundredth.pipeline.transfer import Run
 from hundredth.tasks import read_benchmark
 from hundredth.tasks.rows import key_of
 
-CELLS = ("llm", "righted", "true")
+CELLS = ("llm", "hard", "righted", "true")
 
 
 def true_labels(run: Run) -> NDArray[np.int64]:
@@ -58,8 +58,10 @@ def run_seed(run: Run, students: int, work: Path) -> None:
     soft = knowledge.soft_labels
     right = float((soft[known].argmax(axis=1) == true[known]).mean())
     labellings = {cell: soft.copy() for cell in CELLS}
+    certain = np.eye(soft.shape[1], dtype=np.float32)
+    labellings["hard"][known] = certain[soft[known].argmax(axis=1)]
     labellings["righted"][known] = righted(soft[known], true[known])
-    labellings["true"][known] = np.eye(soft.shape[1], dtype=np.float32)[true[known]]
+    labellings["true"][known] = certain[true[known]]
     recipe = Recipe(("gold", "unlabelled"))
     with run.reporter.bar(f"{task}, seed {seed}") as progress:
         for number, (cell, labels) in enumerate(labellings.items()):
@@ -68,7 +70,7 @@ def run_seed(run: Run, students: int, work: Path) -> None:
                 continue
             found = taught(run, replace(knowledge, soft_labels=labels), recipe, students, judge)
             scores, likelihoods = zip(*found, strict=True)
-            agreed = right if cell == "llm" else 1.0
+            agreed = right if cell in ("llm", "hard") else 1.0
             write_json(file, {"score": scores, "log_likelihood": likelihoods, "right": agreed})
             progress(number + 1, len(labellings), f"{cell}: {np.mean(scores):.3f}")
 
