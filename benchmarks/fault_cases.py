@@ -120,11 +120,12 @@ def store_locked(options: argparse.Namespace, texts: Sequence[str], work: Path) 
             connection = sqlite3.connect(server.folder / "store.db", isolation_level=None)
             connection.execute("BEGIN IMMEDIATE")
             asked = [server.request("read", "GET", _PATHS_READ[n % 3]) for n in range(int(2 * _LOCKED_SECONDS))]
+            # Each on a connection of its own: one that is kept is closed in between, and what comes behind a change
+            # would wait for it.
             reading = threading.Thread(
-                target=lambda: others.extend(asyncio.run(at_rate(server.port, asked, 2.0, CONNECTIONS)))
+                target=lambda: others.extend(asyncio.run(at_rate(server.port, asked, 2.0, len(asked))))
             )
             reading.start()
-            # On connections of their own, as what comes behind them would wait for them.
             refused.extend(asyncio.run(at_rate(server.port, changes[1:], 4.0, _CHANGES)))
             reading.join()
             connection.execute("ROLLBACK")
