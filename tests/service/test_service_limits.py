@@ -7,6 +7,8 @@ import threading
 import pytest
 from callers import PREDICT, TEXT, TOKEN, Caller, Held, said
 
+from hundredth.service import bodies
+
 
 def _body(size):
     """A body of so many bytes that would be answered, but for its size."""
@@ -30,20 +32,26 @@ def test_bytes_are_counted_whatever_the_headers_say(make_app, declared):
     assert (answer.status, answer.json["error"]["code"]) == (413, "too_large")
 
 
-def test_no_more_of_a_body_is_read_than_is_needed_to_refuse_it(make_app):
+def test_of_a_body_that_is_too_large_some_is_thrown_away_but_not_all_there_may_be(make_app, monkeypatch):
+    """Silent otherwise: who is still sending when the connection closes never reads the answer."""
+    monkeypatch.setattr(bodies, "_THROWN_AWAY", 2000)
     call = Caller(make_app(max_body=1000))
-    parts = [b"x" * 400] * 50
-    answer = asyncio.run(call(PREDICT, parts=parts))
-    assert answer.status == 413
-    assert len(parts) == 47
+    for number, left in ((7, 0), (50, 42)):
+        parts = [b"x" * 400] * number
+        answer = asyncio.run(call(PREDICT, parts=parts))
+        assert (answer.status, len(parts)) == (413, left)
 
 
-@pytest.mark.parametrize("declared", [b"1001", b"9" * 30], ids=["a little", "absurd"])
-def test_a_body_that_says_it_is_too_large_is_not_read(make_app, declared):
+@pytest.mark.parametrize(
+    ("declared", "more", "left"),
+    [(b"1001", [], 0), (b"9" * 30, [], 1), (b"1001", [(b"expect", b"100-continue")], 1)],
+    ids=["a little", "absurd", "asks first"],
+)
+def test_a_body_that_says_it_is_too_large_is_read_only_where_that_helps(make_app, declared, more, left):
     call = Caller(make_app(max_body=1000))
-    parts = [b"{}"]
-    answer = asyncio.run(call(PREDICT, parts=parts, headers=[(b"content-length", declared)]))
-    assert (answer.status, len(parts)) == (413, 1)
+    parts = [_body(1001)]
+    answer = asyncio.run(call(PREDICT, parts=parts, headers=[(b"content-length", declared), *more]))
+    assert (answer.status, len(parts)) == (413, left)
 
 
 def test_a_body_that_does_not_come_is_given_up_on(make_app):

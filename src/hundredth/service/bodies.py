@@ -1,6 +1,7 @@
 """Reading a request: who may ask, how large it may be, how long it may take, and strict JSON."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -15,6 +16,8 @@ from hundredth.service.settings import ServiceSettings
 from hundredth.service.strict_json import BadJSONError, parse
 
 _LONGEST_NUMBER = 18  # digits
+# Of a body that is too large, so that its sender is still there to be told.
+_THROWN_AWAY = 16 << 20  # bytes
 
 
 class _ReadRequest(Request):
@@ -69,21 +72,32 @@ def _parsed(content: bytes) -> Any:
 
 
 async def _read(request: Request, most: int, seconds: float) -> bytes:
-    """Return the body, of which no more than `most` bytes are held, whatever its headers say."""
-    declared = request.headers.get("content-length", "")
+    """Return the body, of which no more than `most` bytes are held, whatever its headers say.
+
+    A larger one is read and thrown away, within bounds: a client that is still sending when the connection closes
+    may lose the answer, which tells it what to do.
+    """
     too_large = ApiError(413, "too_large", f"the body is larger than {most} bytes: send fewer texts at a time")
-    if declared.isdecimal() and (len(declared) > _LONGEST_NUMBER or int(declared) > most):
-        raise too_large
-    content = bytearray()
+    declared = request.headers.get("content-length", "")
+    asks_first = request.headers.get("expect", "").lower() == "100-continue"
+    if declared.isdecimal():
+        size = int(declared) if len(declared) <= _LONGEST_NUMBER else sys.maxsize
+        if size > most + (0 if asks_first else _THROWN_AWAY):
+            raise too_large
+    content, size = bytearray(), 0
     try:
         async with asyncio.timeout(seconds):
             async for part in request.stream():
-                content += part
-                if len(content) > most:
+                size += len(part)
+                if size <= most:
+                    content += part
+                elif size > most + _THROWN_AWAY:
                     raise too_large
     except TimeoutError:
         message = f"the body did not arrive within {seconds:g} seconds"
         raise ApiError(408, "bad_request", message, {"Connection": "close"}) from None
     except ClientDisconnect:
         raise ClientGoneError from None
+    if size > most:
+        raise too_large
     return bytes(content)
