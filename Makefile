@@ -45,6 +45,7 @@ bench: $(READY)  ## the benchmarks, going on where they stopped (hours); needs H
 	$(BIN)/python benchmarks/quantity.py
 	$(BIN)/python benchmarks/temperatures.py
 	$(BIN)/python benchmarks/annotation.py
+	$(BIN)/python benchmarks/ceiling.py
 	$(BIN)/python benchmarks/student_sizes.py
 	$(BIN)/python benchmarks/controls.py
 	$(BIN)/python benchmarks/reinforcement.py
