@@ -11,14 +11,15 @@ run never drew. The test split is not looked at.
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from knowledge_trials import JUDGES, taught, trial_options, try_all
+from knowledge_trials import JUDGES, finish_cells, taught, trial_options, try_all
 from numpy.typing import NDArray
 from trial_student import unseen_rows
 
-from hundredth.files import write_json
 from hundredth.pipeline.teach import Recipe
 from hundredth.pipeline.transfer import Run
 from hundredth.tasks import read_benchmark
@@ -52,8 +53,7 @@ def righted(soft: NDArray[np.float32], true: NDArray[np.int64]) -> NDArray[np.fl
 
 def run_seed(run: Run, students: int, work: Path) -> None:
     """Judge every labelling on one run, as far as that is not done: a cell has a value for each student."""
-    task, seed = run.data.task.name, run.config.task.seed
-    judge, true = unseen_rows(run, task, JUDGES), true_labels(run)
+    judge, true = unseen_rows(run, run.data.task.name, JUDGES), true_labels(run)
     knowledge, known = run.knowledge, true >= 0
     soft = knowledge.soft_labels
     right = float((soft[known].argmax(axis=1) == true[known]).mean())
@@ -63,16 +63,17 @@ def run_seed(run: Run, students: int, work: Path) -> None:
     labellings["righted"][known] = righted(soft[known], true[known])
     labellings["true"][known] = certain[true[known]]
     recipe = Recipe(("gold", "unlabelled"))
-    with run.reporter.bar(f"{task}, seed {seed}") as progress:
-        for number, (cell, labels) in enumerate(labellings.items()):
-            file = work / f"{task}-{seed}-{cell}.json"
-            if file.exists():
-                continue
-            found = taught(run, replace(knowledge, soft_labels=labels), recipe, students, judge)
-            scores, likelihoods = zip(*found, strict=True)
-            agreed = right if cell in ("llm", "hard") else 1.0
-            write_json(file, {"score": scores, "log_likelihood": likelihoods, "right": agreed})
-            progress(number + 1, len(labellings), f"{cell}: {np.mean(scores):.3f}")
+
+    def cell(name: str) -> dict[str, Any]:
+        found = taught(run, replace(knowledge, soft_labels=labellings[name]), recipe, students, judge)
+        scores, likelihoods = zip(*found, strict=True)
+        return {
+            "score": scores,
+            "log_likelihood": likelihoods,
+            "right": right if name in ("llm", "hard") else 1.0,
+        }
+
+    finish_cells(run, work, {name: partial(cell, name) for name in CELLS})
 
 
 def main() -> None:

@@ -10,13 +10,14 @@ so that others of them would know too much.
 """
 
 import os
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from knowledge_trials import taught, trial_options, try_all
+from knowledge_trials import finish_cells, taught, trial_options, try_all
 from transfer import TEST_LIMIT
 
-from hundredth.files import write_json
 from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.teach import Recipe
 from hundredth.pipeline.transfer import Run
@@ -51,16 +52,13 @@ def run_seed(run: Run, students: int, work: Path) -> None:
     rows = [one for one in pool if key_of(one.texts) not in held]
     order = np.random.default_rng(seed).permutation(len(rows))
     sizes = {str(size): size for size in SIZES if size < len(rows)} | {ALL: len(rows)}
-    with run.reporter.bar(f"{task}, seed {seed}") as progress:
-        for number, (cell, size) in enumerate(sizes.items()):
-            file = work / f"{task}-{seed}-{cell}.json"
-            if file.exists():
-                continue
-            knowledge = labelled([rows[i] for i in order[:size].tolist()], len(run.data.task.labels))
-            found = taught(run, knowledge, _RECIPE, students, judge)
-            scores, likelihoods = zip(*found, strict=True)
-            write_json(file, {"score": scores, "log_likelihood": likelihoods, "texts": size})
-            progress(number + 1, len(sizes), f"{cell}: {np.mean(scores):.3f}")
+
+    def cell(size: int) -> dict[str, Any]:
+        knowledge = labelled([rows[i] for i in order[:size].tolist()], len(run.data.task.labels))
+        scores, likelihoods = zip(*taught(run, knowledge, _RECIPE, students, judge), strict=True)
+        return {"score": scores, "log_likelihood": likelihoods, "texts": size}
+
+    finish_cells(run, work, {name: partial(cell, size) for name, size in sizes.items()})
 
 
 def main() -> None:

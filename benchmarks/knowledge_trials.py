@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from platformdirs import user_cache_dir
@@ -17,7 +18,7 @@ from transfer import RESULTS
 from transfer import WORK as RUNS
 from trial_student import deployed, judged
 
-from hundredth.files import read_json
+from hundredth.files import read_json, write_json
 from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.teach import Recipe
@@ -57,6 +58,19 @@ def try_all(
             for task in options.task or TASKS:
                 do(Run.open(options.runs / f"{task}-{seed}-pruned", Reporter()))
                 gather(options.work, seeds, cells, metrics, RESULTS / f"{target}.json")
+
+
+def finish_cells(run: Run, work: Path, cells: Mapping[str, Callable[[], Mapping[str, Any]]]) -> None:
+    """Write what each cell of a run gives, its `score` among it, as far as there is no file of it yet."""
+    task, seed = run.data.task.name, run.config.task.seed
+    with run.reporter.bar(f"{task}, seed {seed}") as progress:
+        for number, (cell, make) in enumerate(cells.items()):
+            file = work / f"{task}-{seed}-{cell}.json"
+            if file.exists():
+                continue
+            made = make()
+            write_json(file, made)
+            progress(number + 1, len(cells), f"{cell}: {np.mean(made['score']):.3f}")
 
 
 def taught(

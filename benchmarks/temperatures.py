@@ -8,14 +8,15 @@ without a store, and is judged by training rows that the run never drew. The tes
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from knowledge_trials import JUDGES, taught, trial_options, try_all
+from knowledge_trials import JUDGES, finish_cells, taught, trial_options, try_all
 from selection import Pool, joined, make_pool
 from trial_student import unseen_rows
 
-from hundredth.files import write_json
 from hundredth.pipeline.teach import Recipe
 from hundredth.pipeline.transfer import Run
 
@@ -48,18 +49,15 @@ def run_seed(run: Run, students: int, work: Path) -> None:
     gold, judge = run.knowledge.of(["gold"]), unseen_rows(run, task, JUDGES)
     # Not taught, but what the vocabulary is pruned to: the same student learns at every temperature.
     rest = replace(run.knowledge, origins=["user"] * len(run.knowledge))
-    with run.reporter.bar(f"{task}, seed {seed}") as progress:
-        for number, (cell, pool) in enumerate(pools.items()):
-            file = work / f"{task}-{seed}-{cell}.json"
-            if file.exists():
-                continue
-            rows = np.arange(len(pool.texts))
-            knowledge = joined(pool.knowledge(gold, rows), rest)
-            recipe = Recipe(("gold", "generated"), retrieve=False)
-            agreed = float((pool.soft_labels.argmax(axis=1) == pool.labels).mean())
-            found = [score for score, _ in taught(run, knowledge, recipe, students, judge)]
-            write_json(file, {"score": found, "texts": len(rows), "agreed": agreed})
-            progress(number + 1, len(pools), f"{cell}: {np.mean(found):.3f}")
+    recipe = Recipe(("gold", "generated"), retrieve=False)
+
+    def cell(pool: Pool) -> dict[str, Any]:
+        knowledge = joined(pool.knowledge(gold, np.arange(len(pool.texts))), rest)
+        found = [score for score, _ in taught(run, knowledge, recipe, students, judge)]
+        agreed = float((pool.soft_labels.argmax(axis=1) == pool.labels).mean())
+        return {"score": found, "texts": len(pool.texts), "agreed": agreed}
+
+    finish_cells(run, work, {name: partial(cell, pool) for name, pool in pools.items()})
 
 
 def main() -> None:
