@@ -12,6 +12,7 @@ fi
 model=$(cd "$1" && pwd)
 python=${2:-python3}
 cd "$(dirname "$0")/.."
+here=$PWD
 root=$(mktemp -d)
 server=
 finish() {
@@ -62,45 +63,7 @@ for _ in $(seq 300); do
     sleep 0.2
 done
 cat "$root/said"
-"$root/opt/bin/python" - "$address" "$root/token" <<'PYTHON'
-import json
-import sys
-from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
-
-address, token = sys.argv[1], Path(sys.argv[2]).read_text().strip()
-
-
-def ask(path, content=None, headers=()):
-    body = None if content is None else json.dumps(content).encode()
-    request = Request(address + path, body, {"Content-Type": "application/json", **dict(headers)})
-    with urlopen(request, timeout=10) as answer:
-        return answer.status, answer.read().decode()
-
-
-status, body = ask("/healthz")
-print("/healthz", status, body)
-fields = json.loads(ask("/v1/model")[1])["fields"]
-text = {field: "where can a parcel be picked up" for field in fields}
-status, body = ask("/v1/predict", {"texts": [text]})
-(prediction,) = json.loads(body)["predictions"]
-assert abs(sum(prediction["probabilities"].values()) - 1) < 1e-6, body
-print("/v1/predict", status, prediction["label"], round(prediction["probability"], 3))
-change = {"text": text, "label": sorted(prediction["probabilities"])[0]}
-try:
-    ask("/v1/knowledge/correct", change)
-    sys.exit("the knowledge was changed without a token")
-except HTTPError as error:
-    print("/v1/knowledge/correct", error.code, "without the token")
-ask("/v1/knowledge/correct", change, {"Authorization": f"Bearer {token}"}.items())
-(after,) = json.loads(ask("/v1/predict", {"texts": [text]})[1])["predictions"]
-assert after["label"] == change["label"], after
-print("/v1/knowledge/correct 200 with it:", after["label"], round(after["probability"], 3))
-assert "hundredth_requests_total" in ask("/metrics")[1]
-assert "<html" in ask("/")[1]
-print("/metrics 200, / 200")
-PYTHON
+"$root/opt/bin/python" "$here/container/ask.py" "$address" "$root/token"
 
 echo "== the stop"
 kill -TERM "$server"
