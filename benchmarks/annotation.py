@@ -20,8 +20,8 @@ from knowledge_trials import JUDGES, finish_cells, taught, trial_options, try_al
 from numpy.typing import NDArray
 from trial_student import unseen_rows
 
+from hundredth.pipeline.run import Run
 from hundredth.pipeline.teach import Recipe
-from hundredth.pipeline.transfer import Run
 from hundredth.tasks import read_benchmark
 from hundredth.tasks.rows import key_of
 

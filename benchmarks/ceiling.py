@@ -19,8 +19,8 @@ from knowledge_trials import finish_cells, taught, trial_options, try_all
 from transfer import TEST_LIMIT
 
 from hundredth.pipeline.knowledge import Knowledge
+from hundredth.pipeline.run import Run
 from hundredth.pipeline.teach import Recipe
-from hundredth.pipeline.transfer import Run
 from hundredth.tasks import Example, cap, labels_of, read_benchmark
 from hundredth.tasks.rows import key_of
 

@@ -32,7 +32,8 @@ from hundredth.files import fingerprint, read_json, write_json
 from hundredth.models import quiet_transformers, resolve_model
 from hundredth.pipeline.knowledge import read_jsonl
 from hundredth.pipeline.progress import Reporter
-from hundredth.pipeline.transfer import Run, threads
+from hundredth.pipeline.run import Run
+from hundredth.pipeline.transfer import threads
 
 # A text's fields and its label's index.
 Labelled = tuple[tuple[str, ...], int]

@@ -21,8 +21,9 @@ from trial_student import deployed, judged
 from hundredth.files import read_json, write_json
 from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.run import Run
 from hundredth.pipeline.teach import Recipe
-from hundredth.pipeline.transfer import Run, threads
+from hundredth.pipeline.transfer import threads
 from hundredth.tasks import Example
 
 TASKS = ("trec", "sst2", "subj")

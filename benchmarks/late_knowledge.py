@@ -32,7 +32,8 @@ from transfer import RESULTS, WORK
 from hundredth.evaluation.results import Row
 from hundredth.files import read_json, write_json
 from hundredth.pipeline.progress import Reporter
-from hundredth.pipeline.transfer import Run, threads
+from hundredth.pipeline.run import Run
+from hundredth.pipeline.transfer import threads
 from hundredth.runtime import load
 from hundredth.tasks import Example, Verbalisation, cap, labels_of
 from hundredth.tasks.rows import key_of

@@ -15,8 +15,8 @@ from transfer import TEST_LIMIT
 from hundredth.evaluation.results import Row
 from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.run import Run
 from hundredth.pipeline.teach import Recipe, make_model, make_student
-from hundredth.pipeline.transfer import Run
 from hundredth.pipeline.tune import tune
 from hundredth.runtime import load
 from hundredth.tasks import BENCHMARKS, Example, Task, cap, labels_of, read_benchmark

@@ -36,7 +36,7 @@ from timed_texts import RUN, timed_texts
 import hundredth
 from hundredth.evaluation.results import Row, write_results
 from hundredth.pipeline.progress import Reporter
-from hundredth.pipeline.transfer import Run
+from hundredth.pipeline.run import Run
 from hundredth.tasks.metrics import accuracy
 from hundredth.tasks.schema import labels_of
 

@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 
 from hundredth.extraction.ensemble import load_annotator
 from hundredth.models import quiet_transformers, resolve_model
-from hundredth.pipeline.transfer import Run
+from hundredth.pipeline.run import Run
 from hundredth.runtime import Encoder, Manifest
 from hundredth.runtime.manifest import TOKENIZER
 from hundredth.store import KnowledgeStore, softmax

@@ -16,8 +16,8 @@ from selection import joined, make_pool
 from trial_student import unseen_rows
 
 from hundredth.files import write_json
+from hundredth.pipeline.run import Run
 from hundredth.pipeline.teach import Recipe
-from hundredth.pipeline.transfer import Run
 
 SIZES = (0, 1_200, 2_500, 5_000, 10_000, 20_000)
 CELLS = [(size, kind) for size in SIZES for kind in ("", "+unlabelled") if size or kind]

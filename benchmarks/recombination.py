@@ -25,8 +25,8 @@ from hundredth.extraction.augmentation import crossover
 from hundredth.extraction.ensemble import load_annotator
 from hundredth.files import write_json
 from hundredth.pipeline.knowledge import Knowledge
+from hundredth.pipeline.run import Run
 from hundredth.pipeline.teach import Recipe
-from hundredth.pipeline.transfer import Run
 from hundredth.store import Origin
 
 # What is taught besides the gold texts, how many texts are recombined of each of these, and with words or without.

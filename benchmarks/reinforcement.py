@@ -39,7 +39,8 @@ from hundredth.extraction.soft_prompt import PromptedLLM, SoftPrompt
 from hundredth.files import read_json, write_json
 from hundredth.pipeline.extract import longest_text, make_samples
 from hundredth.pipeline.progress import Reporter
-from hundredth.pipeline.transfer import Run, threads
+from hundredth.pipeline.run import Run
+from hundredth.pipeline.transfer import threads
 
 WORK = Path(user_cache_dir("hundredth")) / "reinforcement"
 TASKS = ("trec", "sst2", "subj")

@@ -39,8 +39,8 @@ from hundredth.extraction.soft_prompt import SoftPrompt
 from hundredth.files import write_json
 from hundredth.pipeline.extract import make_samples
 from hundredth.pipeline.knowledge import Knowledge, read_jsonl
+from hundredth.pipeline.run import Run
 from hundredth.pipeline.teach import Recipe
-from hundredth.pipeline.transfer import Run
 from hundredth.ranking.teacher_models import HFTeacher, open_teacher
 
 CHOSEN = 1200

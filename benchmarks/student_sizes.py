@@ -18,8 +18,8 @@ from trial_student import deployed, judged, unseen_rows
 from hundredth.extraction.ensemble import load_annotator
 from hundredth.files import write_json
 from hundredth.pipeline.config import BaseStudentConfig
+from hundredth.pipeline.run import Run
 from hundredth.pipeline.teach import Recipe, training_steps
-from hundredth.pipeline.transfer import Run
 from hundredth.tasks import Example, score
 from hundredth.tasks.schema import labels_of
 

@@ -17,8 +17,8 @@ from knowledge_trials import JUDGES, finish_cells, taught, trial_options, try_al
 from selection import Pool, joined, make_pool
 from trial_student import unseen_rows
 
+from hundredth.pipeline.run import Run
 from hundredth.pipeline.teach import Recipe
-from hundredth.pipeline.transfer import Run
 
 TEMPERATURES = (0.7, 1.0, 1.3)
 TEXTS = 5_000

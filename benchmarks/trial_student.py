@@ -24,8 +24,8 @@ from hundredth.files import read_json
 from hundredth.pipeline.config import BaseStudentConfig
 from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.run import Run
 from hundredth.pipeline.teach import Recipe, make_model, make_student
-from hundredth.pipeline.transfer import Run
 from hundredth.runtime import Model, load
 from hundredth.student.training import StudentConfig
 from hundredth.tasks import Example, cap, read_benchmark, score

@@ -18,7 +18,7 @@ from hundredth.files import read_json
 
 if TYPE_CHECKING:
     from hundredth.evaluation.outcome import Evaluation
-    from hundredth.pipeline.transfer import Run
+    from hundredth.pipeline.run import Run
     from hundredth.runtime import Explanation, Model
 
 # A text's fields, with the number of the line where they begin, or of the argument.

@@ -68,7 +68,7 @@ def tune(
     with plain_errors():
         from hundredth import load
         from hundredth.pipeline.tune import tune as tune_model
-        from hundredth.pipeline.tune import untune
+        from hundredth.pipeline.tuned import untune
         from hundredth.runtime.texts import columns_for
         from hundredth.tasks import Task, Verbalisation, load_labelled
 

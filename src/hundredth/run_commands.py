@@ -169,7 +169,7 @@ def evaluate(
         from hundredth.evaluation.report import write_report
         from hundredth.hub import give_up_early_without_hub
         from hundredth.pipeline.progress import Reporter
-        from hundredth.pipeline.transfer import Run
+        from hundredth.pipeline.run import Run
         from hundredth.tasks import load_labelled
 
         if all_controls and system:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hundredth.pipeline.transfer import STAGES
+from hundredth.pipeline.run import STAGES
 
 
 def test_the_version(run: Any) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from hundredth import files
 from hundredth.errors import UserError
+from hundredth.pipeline.run import STAGES
 from hundredth.pipeline.stages import read_record
-from hundredth.pipeline.transfer import STAGES
 
 # Shares of what a run takes, at which different writers run out of space: JSON, safetensors, LoRA, ONNX.
 SHARES = (0.02, 0.05, 0.12, 0.3, 0.5, 0.7, 0.85)

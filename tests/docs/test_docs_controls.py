@@ -18,7 +18,7 @@ from hundredth.files import write_json
 from hundredth.pipeline.extract import write_task
 from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.progress import Reporter
-from hundredth.pipeline.transfer import Run
+from hundredth.pipeline.run import Run
 from hundredth.tasks.schema import Example, Task, TaskData
 from hundredth.tasks.verbalisation import Verbalisation
 

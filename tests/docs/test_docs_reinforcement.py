@@ -17,7 +17,7 @@ from hundredth.extraction.soft_prompt import PromptedLLM, SoftPrompt
 from hundredth.files import write_json
 from hundredth.pipeline.knowledge import read_jsonl
 from hundredth.pipeline.progress import Reporter
-from hundredth.pipeline.transfer import Run
+from hundredth.pipeline.run import Run
 
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = {"steps": 1, "rollout": 12, "batch_size": 6, "epochs": 1, "learning_rate": 0.05}

@@ -15,8 +15,8 @@ from hundredth.extraction.soft_prompt import SoftPrompt
 from hundredth.files import write_json
 from hundredth.pipeline.config import make_config, save_config
 from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.run import Run
 from hundredth.pipeline.stages import read_record
-from hundredth.pipeline.transfer import Run
 from hundredth.runtime import load
 from hundredth.tasks import accuracy, labels_of, macro_f1, matthews
 from hundredth.tasks.schema import Example, Task

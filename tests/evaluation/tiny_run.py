@@ -15,9 +15,9 @@ from hundredth.pipeline.config import RunConfig, save_config
 from hundredth.pipeline.extract import make_annotator, write_task
 from hundredth.pipeline.knowledge import Knowledge, write_jsonl
 from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.run import CONFIG, Run, provenance
 from hundredth.pipeline.stages import Stage, run_stages
 from hundredth.pipeline.teach import full_recipe, make_model, make_student
-from hundredth.pipeline.transfer import CONFIG, Run, provenance
 from hundredth.tasks.schema import Example, Task, TaskData
 from hundredth.tasks.verbalisation import Verbalisation
 

@@ -12,7 +12,8 @@ from hundredth.errors import UnavailableError
 from hundredth.files import replace_folder
 from hundredth.pipeline.config import make_config
 from hundredth.pipeline.progress import Reporter
-from hundredth.pipeline.transfer import Run, transfer
+from hundredth.pipeline.run import Run
+from hundredth.pipeline.transfer import transfer
 from hundredth.runtime import Manifest
 from hundredth.store import KnowledgeStore
 

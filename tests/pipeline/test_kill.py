@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import hundredth
+from hundredth.pipeline.run import STAGES
 from hundredth.pipeline.stages import read_record
-from hundredth.pipeline.transfer import STAGES
 from hundredth.store import KnowledgeStore
 
 _KILLS_A_STAGE = 2

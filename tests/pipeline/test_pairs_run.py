@@ -16,7 +16,8 @@ from hundredth.evaluation.controls import evaluate
 from hundredth.pipeline.config import make_config
 from hundredth.pipeline.knowledge import read_jsonl
 from hundredth.pipeline.progress import Reporter
-from hundredth.pipeline.transfer import Run, transfer
+from hundredth.pipeline.run import Run
+from hundredth.pipeline.transfer import transfer
 from hundredth.tasks.schema import Example
 
 Pair = tuple[str, str, str]

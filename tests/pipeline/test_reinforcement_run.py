@@ -19,8 +19,9 @@ from hundredth.pipeline import reinforce
 from hundredth.pipeline.config import RunConfig, make_config, save_config
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.reinforce import make_reinforcement
+from hundredth.pipeline.run import STAGES, Run
 from hundredth.pipeline.stages import read_record
-from hundredth.pipeline.transfer import STAGES, Run, transfer
+from hundredth.pipeline.transfer import transfer
 
 SMALL = ("rl.steps=2", "rl.rollout=9", "rl.batch_size=6", "rl.learning_rate=0.05", "rl.log_every=1")
 WITH_RL = ("task", "prompt", "annotator", "reinforcement", "samples", "knowledge", "student", "model")

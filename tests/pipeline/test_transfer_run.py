@@ -13,8 +13,9 @@ import hundredth
 from hundredth.errors import UserError
 from hundredth.pipeline.config import RunConfig, make_config
 from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.run import STAGES, Run
 from hundredth.pipeline.stages import read_record
-from hundredth.pipeline.transfer import STAGES, Run, transfer
+from hundredth.pipeline.transfer import transfer
 
 
 def config_of(root: Path, *overrides: str) -> RunConfig:

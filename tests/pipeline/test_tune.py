@@ -15,7 +15,8 @@ import hundredth
 from hundredth.cli import app
 from hundredth.errors import UserError
 from hundredth.files import read_json
-from hundredth.pipeline.tune import clearly_likelier, mixed_by, tune, untune, without_themselves
+from hundredth.pipeline.tune import clearly_likelier, mixed_by, tune, without_themselves
+from hundredth.pipeline.tuned import untune
 from hundredth.runtime import CalibrationInfo, CorrectionInfo, DevInfo, Manifest, RetrievalInfo
 from hundredth.store import Neighbours, calibrate
 from hundredth.student.selection import RetrievalGrid, expected_calibration_error

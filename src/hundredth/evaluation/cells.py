@@ -13,9 +13,9 @@ from hundredth.extraction.soft_prompt import SoftPrompt
 from hundredth.models import model_stamp
 from hundredth.pipeline.extract import make_knowledge, make_samples
 from hundredth.pipeline.knowledge import Knowledge
+from hundredth.pipeline.run import Run, provenance
 from hundredth.pipeline.stages import Stage
 from hundredth.pipeline.teach import Recipe, make_model, make_student, training_steps
-from hundredth.pipeline.transfer import Run, provenance
 from hundredth.student.training import StudentConfig
 from hundredth.tasks.schema import Example, Task
 

@@ -13,9 +13,9 @@ from hundredth.evaluation.outcome import Cell, Evaluation
 from hundredth.evaluation.results import write_results
 from hundredth.files import fingerprint
 from hundredth.pipeline.progress import Reporter
+from hundredth.pipeline.run import Run
 from hundredth.pipeline.stages import Stage, run_stages
 from hundredth.pipeline.teach import Recipe, full_recipe
-from hundredth.pipeline.transfer import Run
 from hundredth.pipeline.transfer import threads as torch_threads
 from hundredth.store import Origin
 from hundredth.tasks.rows import key_of

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from hundredth.evaluation.outcome import Evaluation
 from hundredth.extraction.filters import filter_copies
 from hundredth.pipeline.knowledge import read_jsonl
-from hundredth.pipeline.transfer import Run
+from hundredth.pipeline.run import Run
 from hundredth.runtime import Explanation, load
 from hundredth.store import Origin
 

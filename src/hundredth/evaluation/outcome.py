@@ -18,7 +18,7 @@ from hundredth.evaluation.statistics import (
     resample,
     share_of_gap,
 )
-from hundredth.pipeline.transfer import Run
+from hundredth.pipeline.run import Run
 from hundredth.tasks.schema import Example, Task, labels_of
 
 # What is written to results.json, with the unit of each.

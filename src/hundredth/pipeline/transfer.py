@@ -1,19 +1,15 @@
 """The main job: a labelled file and an LLM in, a deployable model with its knowledge store out."""
 
-import platform
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from importlib.metadata import version
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hundredth.errors import UserError
-from hundredth.extraction.llm import LLM, load_llm
 from hundredth.extraction.soft_prompt import SoftPrompt
 from hundredth.files import fingerprint, read_json, write_text
 from hundredth.models import model_stamp
@@ -25,122 +21,26 @@ from hundredth.pipeline.extract import (
     make_knowledge,
     make_prompt,
     make_samples,
-    read_task,
     write_task,
 )
-from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.lessons import LEFT_BEHIND, held_lessons
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.reinforce import make_reinforcement, own_rewards
+from hundredth.pipeline.run import CONFIG, Run, provenance
 from hundredth.pipeline.stages import (
     Stage,
     bring_up_to_date,
-    first_unfinished,
     locked,
     read_record,
     refuse_strangers,
 )
-from hundredth.pipeline.teach import Recipe, full_recipe, make_model, make_student
+from hundredth.pipeline.teach import make_model, make_student
 from hundredth.runtime.encoder import available_threads
 from hundredth.student.model import load_student
 from hundredth.tasks import TaskData, load_task
 
-CONFIG = "run.yaml"
-STAGES = ("task", "prompt", "samples", "annotator", "knowledge", "student", "model")
-# With reinforcement learning the annotator comes before the samples: it judges the texts that are learnt from.
-_STAGES_WITH_RL = (*STAGES[:2], "annotator", "reinforcement", "samples", *STAGES[4:])
-# The stages whose results each is made from, besides the prompt that the samples are written with.
-_NEEDS = {
-    "task": (),
-    "prompt": ("task",),
-    "reinforcement": ("task", "prompt", "annotator"),
-    "samples": ("task",),
-    "annotator": ("task",),
-    "knowledge": ("task", "samples", "annotator"),
-    "student": ("task", "annotator", "knowledge"),
-    "model": ("task", "knowledge", "student"),
-}
 # Outside the stage's folder, which is made anew when a run goes on.
 _RL_CHECKPOINT = ".reinforcement.checkpoint"
-_PACKAGES = ("hundredth", "torch", "transformers", "peft", "onnxruntime", "faiss-cpu", "numpy")
-
-
-@dataclass
-class Run:
-    """A run's folder and config, with what its stages share, loaded when it is first asked for."""
-
-    root: Path
-    config: RunConfig
-    reporter: Reporter
-
-    @classmethod
-    def open(cls, root: Path, reporter: Reporter) -> "Run":
-        """Open a run whose stages are all whole, and each made from what the others now hold.
-
-        Raises:
-            UserError: there is no run in that folder, or it has not come to its end.
-        """
-        if not (root / CONFIG).exists():
-            raise UserError(f"{root} is not a run folder: it has no {CONFIG}; name the --out of hundredth transfer")
-        run = cls(root, make_config({}, root / CONFIG), reporter)
-        unfinished = first_unfinished(root, {name: run.needs(name) for name in run.stages})
-        if unfinished is not None:
-            raise UserError(
-                f"the run in {root} has not finished: {unfinished} is still to do; give the same transfer command "
-                "again"
-            )
-        return run
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The names of the run's stages, in their order; where nothing is written, no prompt is tuned."""
-        if self.config.rl.algorithm != "none":
-            return _STAGES_WITH_RL
-        return STAGES if self.config.sampling.texts else tuple(name for name in STAGES if name != "prompt")
-
-    @property
-    def prompt_stage(self) -> str:
-        """The stage whose prompt writes the texts."""
-        return "prompt" if self.config.rl.algorithm == "none" else "reinforcement"
-
-    def needs(self, stage: str) -> tuple[str, ...]:
-        """Return the stages whose results a stage is made from."""
-        written = stage == "samples" and self.prompt_stage in self.stages
-        return (*_NEEDS[stage], self.prompt_stage) if written else _NEEDS[stage]
-
-    @cached_property
-    def data(self) -> TaskData:
-        """The task with its splits, as the first stage wrote it."""
-        return read_task(self.root / "task")
-
-    @cached_property
-    def llm(self) -> LLM:
-        """The frozen LLM."""
-        llm = load_llm(self.config.llm.name, self.config.llm.dtype)
-        self.reporter.say(f"  LLM {llm.name}: {llm.parameters:,} parameters, {llm.dtype_reason}")
-        return llm
-
-    @cached_property
-    def knowledge(self) -> Knowledge:
-        """All knowledge that the LLM gave."""
-        return Knowledge.load(self.root / "knowledge")
-
-    @property
-    def recipe(self) -> Recipe:
-        """How the run's own student is taught: with everything there is."""
-        return full_recipe(set(self.knowledge.origins))
-
-    def record(self, stage: str) -> dict[str, Any]:
-        """Return a whole stage's record."""
-        record = read_record(self.root / stage)
-        assert record is not None
-        return record
-
-    @property
-    def llm_size(self) -> dict[str, int]:
-        """The LLM's parameters and bytes."""
-        size: dict[str, int] = self.record("annotator")["metrics"]["llm"]
-        return size
 
 
 def transfer(config: RunConfig, root: Path, reporter: Reporter | None = None) -> Run:
@@ -250,16 +150,6 @@ def _stages(run: Run, data: TaskData, held: ExitStack) -> list[Stage]:
         "model": (of_model, model),
     }
     return [Stage(name, run.needs(name), *made[name]) for name in run.stages]
-
-
-def provenance(config: RunConfig) -> dict[str, Any]:
-    """Return where a model comes from: the names of LLM and student, and the versions that made it."""
-    versions = {name: version(name) for name in _PACKAGES}
-    return {
-        "llm": config.llm.name,
-        "student": config.base.name,
-        "versions": {**versions, "python": platform.python_version()},
-    }
 
 
 @contextmanager

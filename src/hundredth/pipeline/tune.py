@@ -1,18 +1,16 @@
 """Choosing K, t, lambda and the calibration: for a new model, and anew for one whose knowledge has changed."""
 
 import math
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hundredth.errors import UserError
-from hundredth.files import write_text
 from hundredth.folders import model_folder
-from hundredth.runtime import CalibrationInfo, DevInfo, Manifest, RetrievalInfo, dev_record, load
+from hundredth.pipeline.tuned import Setting, Tuned, save_tuning
+from hundredth.runtime import RetrievalInfo, dev_record, load
 from hundredth.store import (
     KnowledgeStore,
     Neighbours,
@@ -39,80 +37,10 @@ _SAME = 1 - 1e-5
 _PREFERRED = 0.7
 # How many copies of a text the store may hold before one of them passes for a neighbour.
 _COPIES = 8
-_CARD = "README.md"
-_TUNED = "\nTuned anew on "
 # A handful of texts is fitted by settings that are wrong for all others.
 _LEAST = 20
 # A label that a model gives no chance at all must not outweigh every other text.
 _FLOOR = 1e-6
-
-
-@dataclass(frozen=True)
-class Setting:
-    """K, t, lambda and the calibration temperature, and how they do on the texts that they were judged by.
-
-    `ece` is the expected calibration error, `ece_before` that without the calibration.
-    """
-
-    k: int
-    temperature: float
-    weight: float
-    calibration: float
-    accuracy: float
-    log_likelihood: float
-    ece: float
-    ece_before: float
-
-    @property
-    def shown(self) -> str:
-        """The settings, without how they do."""
-        return _shown(RetrievalInfo(self.k, self.temperature, self.weight), self.calibration)
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What `tune` has done: on how many texts, and the settings before and after.
-
-    Where what would have been chosen is the same, or clearly less likely, it is `rejected`, and the settings stay.
-    """
-
-    texts: int
-    before: Setting
-    after: Setting
-    rejected: Setting | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
-
-    def lines(self) -> list[str]:
-        """Return the settings with what they come to, a line each, and whether they stay as they were."""
-        second = ("after", self.after) if self.rejected is None else ("chosen", self.rejected)
-        shown = [
-            f"{name:<7}{one.shown}: accuracy {one.accuracy:.3f}, log-likelihood {one.log_likelihood:.3f}, "
-            f"calibration error {one.ece:.3f} on {self.texts} texts"
-            for name, one in (("before", self.before), second)
-        ]
-        if self.rejected is None:
-            return shown
-        why = "the same are chosen again" if self.rejected == self.before else "the others are clearly less likely"
-        return [*shown, f"the settings stay as they were: {why} on these texts"]
-
-
-@dataclass(frozen=True)
-class Untuned:
-    """What `untune` has done: the settings that hold again."""
-
-    retrieval: RetrievalInfo
-    calibration: CalibrationInfo
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {**asdict(self.retrieval), "calibration": self.calibration.temperature}
-
-    def line(self) -> str:
-        """Return them as a line."""
-        return f"back   {_shown(self.retrieval, self.calibration.temperature)}"
 
 
 def tune(
@@ -169,42 +97,10 @@ def tune(
         nearest = nearest[np.isfinite(nearest)]  # a text may stand in the store alone
         record = dev_record(calibrate(mixed, temperature), gold, nearest if len(nearest) else None)
         if taken:
-            _save(folder, manifest, found, record)
+            save_tuning(folder, manifest, found, record)
         else:
             replace(manifest, dev=record).write(folder)
     return found
-
-
-def untune(folder: Path) -> Untuned:
-    """Put back the settings, and the record of texts, that the last `tune` of a model folder replaced.
-
-    Raises:
-        UserError: the model was not tuned, or this is undone already.
-    """
-    folder = model_folder(folder)
-    manifest = Manifest.read(folder)
-    tuned = manifest.provenance.get("tuned")
-    previous = tuned.get("previous") if isinstance(tuned, dict) else None
-    if not previous:
-        raise UserError(f"{folder} keeps no settings from before a tuning: there is nothing to undo")
-    retrieval = RetrievalInfo(**previous["retrieval"])
-    calibration = CalibrationInfo(**previous["calibration"])
-    dev = previous["dev"]
-    numbers = (tuple(dev[name]) for name in ("threshold", "answered", "wrong", "similarity"))
-    provenance = {name: value for name, value in manifest.provenance.items() if name != "tuned"}
-    if previous["tuned"] is not None:
-        provenance["tuned"] = previous["tuned"]
-    _write(
-        folder,
-        replace(
-            manifest,
-            retrieval=retrieval,
-            calibration=calibration,
-            dev=DevInfo(dev["texts"], *numbers),
-            provenance=provenance,
-        ),
-    )
-    return Untuned(retrieval, calibration)
 
 
 def choose_mixture(
@@ -271,49 +167,3 @@ def _log_likelihoods(probabilities: Doubles, gold: NDArray[np.int64]) -> Doubles
 def _is_clear(differences: Doubles) -> bool:
     """Whether the mean of differences (N,) is above zero by more than its standard error."""
     return float(differences.mean()) > float(differences.std(ddof=1)) / math.sqrt(len(differences))
-
-
-def _shown(retrieval: RetrievalInfo, calibration: float) -> str:
-    return (
-        f"K {retrieval.k}, t {retrieval.temperature:g}, lambda {retrieval.weight:g}, calibration {calibration:.3g}"
-    )
-
-
-def _save(folder: Path, manifest: Manifest, found: Tuned, record: DevInfo) -> None:
-    after, earlier = found.after, manifest.provenance.get("tuned")
-    retrieval, calibration = RetrievalInfo(after.k, after.temperature, after.weight), after.calibration
-    previous = {
-        "retrieval": asdict(manifest.retrieval),
-        "calibration": asdict(manifest.calibration),
-        "dev": asdict(manifest.dev),
-        # One step back is enough: without this each tuning would keep all those before it.
-        "tuned": {**earlier, "previous": None} if earlier else None,
-    }
-    tuned = {
-        "on": datetime.now(UTC).date().isoformat(),
-        "texts": found.texts,
-        "before": asdict(found.before),
-        "after": asdict(after),
-        "previous": previous,
-    }
-    provenance = {**manifest.provenance, "tuned": tuned}
-    made = replace(manifest, retrieval=retrieval, calibration=CalibrationInfo(calibration), dev=record)
-    _write(folder, replace(made, provenance=provenance))
-
-
-def _write(folder: Path, manifest: Manifest) -> None:
-    """Write hundredth.json, and say in the model card what it says of a tuning."""
-    card = folder / _CARD
-    text = card.read_text(encoding="utf-8") if card.exists() else ""
-    text = text.partition(_TUNED)[0]
-    if tuned := manifest.provenance.get("tuned"):
-        setting = _shown(manifest.retrieval, manifest.calibration.temperature)
-        text += f"{_TUNED}{tuned['on']}, on {tuned['texts']} labelled texts: {setting}. "
-        if "ece" in tuned["after"]:  # earlier versions did not measure it
-            after = tuned["after"]
-            text += (
-                f"Calibration error on these {after['ece']:.3f} (before calibration {after['ece_before']:.3f}). "
-            )
-        text += "The numbers above are from before.\n"
-    write_text(card, text)
-    manifest.write(folder)
