@@ -2,9 +2,10 @@
 
 The cells for each run of transfer.py (SmolLM2-135M) are the labelled texts with the unlabelled ones as the LLM
 labels them (`llm`), with its likeliest labels alone (`hard`), with soft labels in which a wrong class has changed
-places with the true one (`righted`), and with the true labels alone (`true`). Texts that were recombined from these
-keep the LLM's labels throughout. A student of 1 % of the LLM, with its store, is judged by training rows that the
-run never drew. The test split is not looked at.
+places with the true one (`righted`), and with the true labels alone (`true`); and with the true labels of a hundred
+alone, those of which the LLM is least sure (`asked`) or any (`asked-any`), as if a person had been asked for them.
+Texts that were recombined from these keep the LLM's labels throughout. A student of 1 % of the LLM, with its store,
+is judged by training rows that the run never drew. The test split is not looked at.
 
     python benchmarks/annotation.py [--seeds 1] [--students 3] [--task trec ...] [--runs FOLDER] [--work FOLDER]
 """
@@ -25,7 +26,8 @@ from hundredth.pipeline.teach import Recipe
 from hundredth.tasks import read_benchmark
 from hundredth.tasks.rows import key_of
 
-CELLS = ("llm", "hard", "righted", "true")
+CELLS = ("llm", "hard", "righted", "true", "asked", "asked-any")
+ASKED = 100
 
 
 def true_labels(run: Run) -> NDArray[np.int64]:
@@ -56,12 +58,16 @@ def run_seed(run: Run, students: int, work: Path) -> None:
     judge, true = unseen_rows(run, run.data.task.name, JUDGES), true_labels(run)
     knowledge, known = run.knowledge, true >= 0
     soft = knowledge.soft_labels
-    right = float((soft[known].argmax(axis=1) == true[known]).mean())
     labellings = {cell: soft.copy() for cell in CELLS}
     certain = np.eye(soft.shape[1], dtype=np.float32)
     labellings["hard"][known] = certain[soft[known].argmax(axis=1)]
     labellings["righted"][known] = righted(soft[known], true[known])
     labellings["true"][known] = certain[true[known]]
+    (places,) = np.nonzero(known)
+    unsure = places[np.argsort(soft[places].max(axis=1), kind="stable")[:ASKED]]
+    drawn = np.random.default_rng(run.config.student.seed).choice(places, ASKED, replace=False)
+    for name, some in (("asked", unsure), ("asked-any", drawn)):
+        labellings[name][some] = certain[true[some]]
     recipe = Recipe(("gold", "unlabelled"))
 
     def cell(name: str) -> dict[str, Any]:
@@ -70,7 +76,7 @@ def run_seed(run: Run, students: int, work: Path) -> None:
         return {
             "score": scores,
             "log_likelihood": likelihoods,
-            "right": right if name in ("llm", "hard") else 1.0,
+            "right": float((labellings[name][known].argmax(axis=1) == true[known]).mean()),
         }
 
     finish_cells(run, work, {name: partial(cell, name) for name in CELLS})
