@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -59,27 +59,42 @@ def knowledge() -> None:
     "--search", multiple=True, help="Show the entries nearest to this text; give it once a field of the task."
 )
 @click.option("--origin", help="Only those of an origin: gold, generated, unlabelled or user.")
+@click.option(
+    "--least-sure",
+    is_flag=True,
+    help="Only what no person labelled, the least certain labels first.",
+)
 @click.option("--limit", type=click.IntRange(min=1), default=20, help="Show at most this many.")
 @_json_option
-def list_entries(model: Path, search: tuple[str, ...], origin: str | None, limit: int, as_json: bool) -> None:
+def list_entries(
+    model: Path, search: tuple[str, ...], origin: str | None, least_sure: bool, limit: int, as_json: bool
+) -> None:
     """Show entries: id, label, origin and text, with tabs between; found by a text, their similarity first.
 
     \b
     hundredth knowledge list runs/tickets --origin user
     hundredth knowledge list runs/tickets --search "the machine ate my card" --limit 5
+    hundredth knowledge list runs/tickets --least-sure --origin unlabelled
+
+    With --least-sure the probability of the label comes first.
     """
     with opened(model) as loaded:
         if search and origin is not None:
             raise UserError(f"--search and --origin {origin} are both given: leave one out")
-        found: list[tuple[Entry, float | None]]
+        if search and least_sure:
+            raise UserError("--search and --least-sure are both given: leave one out")
+        found: Iterable[tuple[Entry, dict[str, float]]]
+        # A name that is no origin is refused by the store.
         if search:
-            found = [(hit.entry, hit.similarity) for hit in loaded.store.search(search, limit)]
+            found = [(hit.entry, {"similarity": hit.similarity}) for hit in loaded.store.search(search, limit)]
+        elif least_sure:
+            page = loaded.store.find(origin=origin, limit=limit, least_sure=True)  # type: ignore[arg-type]
+            found = [(entry, {"probability": float(entry.soft_label.max())}) for entry in page.entries]
         else:
-            # A name that is no origin is refused there.
             entries = loaded.store.entries(origin)  # type: ignore[arg-type]
-            found = [(entry, None) for entry in islice(entries, min(limit, sys.maxsize))]
-        for entry, similarity in found:
-            click.echo(_entry_as_json(loaded, entry, similarity) if as_json else _entry(loaded, entry, similarity))
+            found = ((entry, {}) for entry in islice(entries, min(limit, sys.maxsize)))
+        for entry, number in found:
+            click.echo(_entry_as_json(loaded, entry, number) if as_json else _entry(loaded, entry, number))
 
 
 @knowledge.command("labels")
@@ -216,12 +231,12 @@ def who(by: str | None) -> str:
         return f"user {os.getuid()}" if hasattr(os, "getuid") else ""
 
 
-def _entry(model: "Model", entry: "Entry", similarity: float | None) -> str:
-    shown = [] if similarity is None else [f"{similarity:.3f}"]
+def _entry(model: "Model", entry: "Entry", number: dict[str, float]) -> str:
+    shown = [f"{value:.3f}" for value in number.values()]
     return "\t".join([*shown, str(entry.id), _label(model, entry), entry.origin, *map(one_line, entry.texts)])
 
 
-def _entry_as_json(model: "Model", entry: "Entry", similarity: float | None) -> str:
+def _entry_as_json(model: "Model", entry: "Entry", number: dict[str, float]) -> str:
     shown = {
         "id": entry.id,
         "texts": entry.texts,
@@ -230,9 +245,8 @@ def _entry_as_json(model: "Model", entry: "Entry", similarity: float | None) -> 
         "probabilities": dict(zip(model.labels[: len(entry.soft_label)], entry.soft_label.tolist(), strict=True)),
         "origin": entry.origin,
         "created": entry.created,
+        **number,
     }
-    if similarity is not None:
-        shown["similarity"] = similarity
     return json.dumps(shown, ensure_ascii=False)
 
 

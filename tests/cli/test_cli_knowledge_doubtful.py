@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 import hundredth
 from hundredth.cli import app
+from hundredth.runtime.knowledge import Given
 
 Refused = Callable[..., str]
 MakeModel = Callable[..., Path]
@@ -158,6 +159,32 @@ def test_a_limit_above_all_there_is_shows_all(options: list[str], run: Any, make
     found = run("knowledge", options[0], model, *options[1:], "--limit", "9" * 20)
     assert found.exit_code == 0
     assert len(found.stdout.splitlines()) == (1 if options == ["log"] else 3)
+
+
+def test_the_least_sure_are_shown_with_the_probability_of_their_label(run: Any, make_model: MakeModel) -> None:
+    model = make_model()
+    with hundredth.load(model) as loaded:
+        labels = loaded.labels
+        for text, first in (("where is it", 0.8), ("the money", 0.4), ("my parcel", 0.6)):
+            rest = (1 - first) / (len(labels) - 1)
+            soft = {label: first if label == "delivery" else rest for label in labels}
+            loaded.store.put([Given((text,), None, soft, "generated")])
+    found = run("knowledge", "list", model, "--least-sure", "--limit", "2")
+    lines = [line.split("\t") for line in found.stdout.splitlines()]
+    assert [(line[0], line[2], line[3], line[4]) for line in lines] == [
+        ("0.400", "delivery", "generated", "the money"),
+        ("0.600", "delivery", "generated", "my parcel"),
+    ]
+    found = run("knowledge", "list", model, "--least-sure", "--origin", "generated", "--json")
+    shown = [json.loads(line) for line in found.stdout.splitlines()]
+    assert [one["probability"] for one in shown] == pytest.approx([0.4, 0.6, 0.8], abs=1e-6)
+    found = run("knowledge", "list", model, "--least-sure", "--origin", "gold")
+    assert (found.exit_code, found.stdout) == (0, "")
+
+
+def test_the_least_sure_and_the_nearest_are_not_asked_for_at_once(refused: Refused, make_model: MakeModel) -> None:
+    said = refused("knowledge", "list", make_model(), "--least-sure", "--search", "my card")
+    assert said == "--search and --least-sure are both given: leave one out"
 
 
 def test_a_file_name_that_is_not_utf_8_is_readable_in_the_log(make_model: MakeModel, tmp_path: Path) -> None:

@@ -186,6 +186,8 @@ def test_entries_are_listed_in_pages_and_by_what_they_are(client):
     assert ids(contains="ünder") == ([4], None, 1)
     assert ids(origin="gold", label="refund", contains="money") == ([2], None, 1)
     assert ids(contains="nothing like it") == ([], None, 0)
+    assert ids(least_sure=True) == ([], None, 0)  # all have been labelled by people
+    assert "after is 2" in said(client.get("/v1/knowledge?least_sure=true&after=2"), 422, "bad_request")
 
 
 def test_what_cannot_be_changed_is_said(client):

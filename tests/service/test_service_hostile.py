@@ -131,6 +131,7 @@ def test_what_does_not_fit_is_refused(shared, path, body):
         ("/v1/knowledge?limit=0", 422),
         ("/v1/knowledge?limit=1001", 422),
         ("/v1/knowledge?limit=x", 422),
+        ("/v1/knowledge?least_sure=perhaps", 422),
         ("/v1/knowledge?after=-1", 422),
         (f"/v1/knowledge?after={2**64}", 422),
         ("/v1/knowledge?contains=" + "x" * 1001, 422),

@@ -9,6 +9,7 @@ import pytest
 from page_visit import ENTRIES, LABELS
 
 import hundredth
+from hundredth.runtime.knowledge import Given
 
 pytest_plugins = ["page_fixtures"]
 pytestmark = pytest.mark.browser
@@ -197,6 +198,31 @@ def test_the_knowledge_is_looked_through_in_pages_and_filtered(
     assert panel.locator(".entry .texts").all_text_contents() == expected
     panel.get_by_label("Origin").select_option("generated")
     panel.get_by_text("No entry fits.").wait_for()
+
+
+def test_the_least_sure_entries_are_looked_at_and_relabelled(
+    page_model: Any, page_service: Any, visit: Any
+) -> None:
+    folder = page_model()
+    chances = {"back my": (0.9, 0.1, 0.0), "card back": (0.4, 0.35, 0.25), "refund parcel": (0.5, 0.1, 0.4)}
+    with hundredth.load(folder, threads=1) as model:
+        soft = [dict(zip(LABELS, row, strict=True)) for row in chances.values()]
+        model.store.put([Given((text,), None, one, "generated") for text, one in zip(chances, soft, strict=True)])
+    panel = visit(page_service(folder)).tab("Knowledge")
+    panel.get_by_text(f"of {len(ENTRIES) + 3} entries").wait_for()
+    panel.get_by_label("The least sure").check()
+    panel.get_by_text("The least sure of 3 entries").wait_for()
+    assert panel.locator(".entry .texts").all_text_contents() == ["card back", "refund parcel", "back my"]
+    first = panel.locator(".entry").first
+    first.get_by_role("button", name="Relabel").click()
+    first.get_by_label("Its right label").select_option("delivery")
+    first.get_by_role("button", name="Save").click()
+    panel.get_by_text("The least sure of 2 entries").wait_for()
+    assert panel.locator(".entry .texts").all_text_contents() == ["refund parcel", "back my"]
+    panel.get_by_label("Nearest in meaning to").fill(TEXT)
+    panel.get_by_role("button", name="Search").click()
+    panel.get_by_text("nearest first").wait_for()
+    assert not panel.get_by_label("The least sure").is_checked()
 
 
 def test_the_knowledge_is_searched_by_meaning(page_model: Any, page_service: Any, visit: Any) -> None:

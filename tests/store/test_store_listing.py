@@ -61,9 +61,30 @@ def test_pages_follow_each_other_without_gaps(store, fill, wanted, monkeypatch):
     assert _ids(store.find(wanted, 10_000, 5)) == []
 
 
+def test_the_least_sure_come_first_and_what_people_labelled_not_at_all(store, monkeypatch):
+    monkeypatch.setattr("hundredth.store.listing._SCANNED", 2)
+    soft = [[0.1, 0.8, 0.1], [0.4, 0.3, 0.3], [0.3, 0.4, 0.3], [0, 0.6, 0.4], [0.5, 0.5, 0]]
+    store.add(
+        TEXTS,
+        soft,
+        np.eye(8)[:5],
+        ["generated", "unlabelled", "gold", "user", "generated"],
+        [*[None] * 2, 1, *[None] * 2],
+    )
+    page = store.find(Filter(), least_sure=True)
+    assert (_ids(page), page.following, page.total) == ([2, 5, 4, 1], None, 4)
+    page = store.find(Filter(), limit=2, least_sure=True)
+    assert (_ids(page), page.following, page.total) == ([2, 5], None, 4)
+    assert _ids(store.find(Filter(origin="generated"), least_sure=True)) == [5, 1]
+    assert _ids(store.find(Filter(label=1, contains="parcel"), least_sure=True)) == [4, 1]
+    with pytest.raises(UserError, match="after is 3, but the least sure entries come in no order of id"):
+        store.find(Filter(), after=3, least_sure=True)
+
+
 def test_an_empty_store_has_an_empty_page(store):
-    page = store.find(Filter(contains="x"))
-    assert (page.entries, page.following, page.total) == ([], None, 0)
+    for least_sure in (False, True):
+        page = store.find(Filter(contains="x"), least_sure=least_sure)
+        assert (page.entries, page.following, page.total) == ([], None, 0)
 
 
 def test_what_cannot_be_looked_for_is_refused(store):

@@ -215,10 +215,14 @@ class ModelStore:
         contains: str = "",
         after: int = 0,
         limit: int = 50,
+        least_sure: bool = False,
     ) -> Page:
-        """Return up to `limit` entries with ids above `after`: of an origin, with a label, with some words."""
+        """Return up to `limit` entries with ids above `after`: of an origin, with a label, with some words.
+
+        With `least_sure` those that no person labelled, the ones of whose label the LLM was least sure first.
+        """
         index = None if label is None else self._index(label)
-        return self._store.find(Filter(origin, index, contains), after, limit)
+        return self._store.find(Filter(origin, index, contains), after, limit, least_sure=least_sure)
 
     def counts(self) -> dict[Origin, int]:
         """Return how many entries each origin has."""

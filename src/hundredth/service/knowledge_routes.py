@@ -38,14 +38,27 @@ def reading_routes(service: Service) -> APIRouter:
         origin: Annotated[Origin | None, Query(description="Of this origin only.", examples=["user"])] = None,
         label: Annotated[str | None, Query(description="With this label only.", examples=["refund"])] = None,
         contains: Annotated[str, Query(max_length=1000, description="With these words.", examples=["card"])] = "",
+        least_sure: Annotated[bool, Query(description="Those to look at first.", examples=[False])] = False,
     ) -> Response:
-        """List entries in order of id; an entry without a label of its own counts by its likeliest."""
+        """List entries in order of id; an entry without a label of its own counts by its likeliest.
+
+        With `least_sure` those that no person labelled, the ones of whose label the LLM was least sure first; they
+        have no `next`.
+        """
         with service.models.using() as served:
             store = _store(served)
             page = await service.run(
                 request,
                 served,
-                partial(store.find, origin=origin, label=label, contains=contains, after=after, limit=limit),
+                partial(
+                    store.find,
+                    origin=origin,
+                    label=label,
+                    contains=contains,
+                    after=after,
+                    limit=limit,
+                    least_sure=least_sure,
+                ),
             )
             shown = [_shown(served, entry) for entry in page.entries]
             return reply({"entries": shown, "next": page.following, "total": page.total})

@@ -120,7 +120,7 @@ class EntryShown(BaseModel):
 
 
 class EntryPage(BaseModel):
-    """Entries in order of id; `next` is the id to go on after, null at the end; `total` counts all that match."""
+    """Entries, by default in order of id; `next` is the id to go on after, null at the end; `total` counts all."""
 
     model_config = shown({"entries": [ENTRY], "next": 17, "total": 40})
 

@@ -220,9 +220,9 @@ class KnowledgeStore:
         check_origin(origin)
         return every(self._access, self._table, origin)
 
-    def find(self, wanted: Filter, after: int = 0, limit: int = 50) -> Page:
-        """Return up to `limit` entries that match, with ids above `after`; the store may change meanwhile."""
-        return find(self._access, self._table, self._index, wanted, after, limit)
+    def find(self, wanted: Filter, after: int = 0, limit: int = 50, *, least_sure: bool = False) -> Page:
+        """Return up to `limit` entries that match: see `hundredth.store.listing.find`."""
+        return find(self._access, self._table, self._index, wanted, after, limit, least_sure=least_sure)
 
     def counts(self) -> dict[Origin, int]:
         """Return how many entries each origin has."""

@@ -12,6 +12,7 @@ export function findingView(model, browse, search) {
     contains: h("input", { type: "search", dir: "auto", maxlength: 500 }),
     label: labelSelect(model, "All"),
     origin: select(Object.keys(ORIGINS), "All"),
+    least_sure: h("input", { type: "checkbox" }),
   };
   let waiting = 0;
   const filter = h(
@@ -19,6 +20,7 @@ export function findingView(model, browse, search) {
     { class: "filters", role: "search", "aria-label": "Filter" },
     labelled("Contains", filters.contains),
     h("div", { class: "row" }, labelled("Label", filters.label), labelled("Origin", filters.origin)),
+    h("label", { class: "check" }, filters.least_sure, "The least sure, of what no person labelled"),
   );
   filter.addEventListener("submit", (event) => event.preventDefault());
   filter.addEventListener("input", () => {
@@ -37,12 +39,16 @@ export function findingView(model, browse, search) {
     clearTimeout(waiting);
     if (text.inputs.every((input) => !input.value.trim())) return browse();
     if (text.empty()) return text.empty().focus();
-    for (const control of Object.values(filters)) control.value = "";
+    filter.reset();
     search(text.read());
   });
   return {
     node: h("div", { class: "card finding" }, searching, filter),
-    query: () => Object.fromEntries(Object.entries(filters).map(([key, control]) => [key, control.value])),
+    query: () => {
+      const { least_sure: box, ...named } = filters;
+      const given = Object.entries(named).map(([key, control]) => [key, control.value]);
+      return { ...Object.fromEntries(given), least_sure: box.checked || "" };
+    },
     clearSearch: text.clear,
   };
 }

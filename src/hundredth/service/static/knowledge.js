@@ -80,7 +80,7 @@ export function knowledgeView(model) {
     }
     const first = (trail.length - 1) * PAGE;
     const none = Object.values(query).some(Boolean) ? "No entry fits." : "The store is empty.";
-    const range = `${count(first + 1)} to ${count(first + found.entries.length)}`;
+    const range = query.least_sure ? "The least sure" : `${count(first + 1)} to ${count(first + found.entries.length)}`;
     const turn = (text, next) =>
       action(text, "quiet", async () => {
         trail = next;
