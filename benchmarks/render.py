@@ -49,6 +49,7 @@ SHORTCUTS = {
     "--reward": "rl.rewards",
     "--student": "base.name",
     "--prune-vocabulary": "base.prune_vocabulary",
+    "--factorise-vocabulary": "base.factorise_vocabulary",
     "--threads": "threads",
 }
 _INTRODUCTION = """# Configuration

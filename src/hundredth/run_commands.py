@@ -41,6 +41,11 @@ from hundredth.options import PATH, Command, argument, json_option, quiet_option
     default=None,
     help="Cut the student's vocabulary down until it is a hundredth of the LLM.",
 )
+@click.option(
+    "--factorise-vocabulary/--no-factorise-vocabulary",
+    default=None,
+    help="Come down to that size with every token, each with fewer numbers.",
+)
 @click.option("--threads", type=int, help="CPU threads; 0 for all.")
 @click.option("--config", type=PATH, help="YAML file of settings, such as OUT/run.yaml.")
 @set_option("PATH=VALUE")
@@ -64,6 +69,7 @@ def transfer(
     rl: str | None,
     reward: tuple[str, ...],
     prune_vocabulary: bool | None,
+    factorise_vocabulary: bool | None,
     threads: int | None,
     config: Path | None,
     settings: tuple[str, ...],
@@ -104,7 +110,11 @@ def transfer(
                 },
                 "llm": {"name": llm},
                 "rl": {"algorithm": rl, "rewards": list(reward) or None},
-                "base": {"name": student, "prune_vocabulary": prune_vocabulary},
+                "base": {
+                    "name": student,
+                    "prune_vocabulary": prune_vocabulary,
+                    "factorise_vocabulary": factorise_vocabulary,
+                },
                 "threads": threads,
             }
         )

@@ -73,6 +73,7 @@ def test_every_argument_and_option_is_explained(run: Any, path: tuple[str, ...])
         ("evaluate", "Train each system this many times. [default: 3; x>=1]"),
         ("transfer", "--rl ppo|grpo|none Train the soft prompt further by rewards. --reward"),
         ("transfer", "--prune-vocabulary / --no-prune-vocabulary Cut the student's"),
+        ("transfer", "--factorise-vocabulary / --no-factorise-vocabulary Come down to that size"),
         ("encoder train", "start from: folder, package:PACKAGE/PATH, or hub name. [required]"),
         ("encoder whiten", "0: all alike. [default: 0.0001]"),
         ("knowledge add", "--note TEXT Why, for the log. --json"),

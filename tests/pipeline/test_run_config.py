@@ -56,6 +56,20 @@ def test_values_of_overrides_are_yaml() -> None:
     assert config.base.prune_vocabulary is True
 
 
+def test_a_vocabulary_is_made_smaller_in_one_way_at_most() -> None:
+    base = {"name": "bert", "prune_vocabulary": True}
+    said = "prune_vocabulary and factorise_vocabulary are both set: leave one out"
+    with pytest.raises(UserError, match=said):
+        make_config({**NAMED, "base": base}, overrides=("base.factorise_vocabulary=true",))
+
+
+def test_a_student_that_was_made_before_there_was_a_choice_is_still_whole() -> None:
+    base = make_config(NAMED).base
+    assert base.decisive() == {"name": "bert", "prune_vocabulary": False, "target_share": 0.01}
+    factorised = make_config(NAMED, overrides=("base.factorise_vocabulary=true",)).base
+    assert factorised.decisive() == {**base.decisive(), "factorise_vocabulary": True}
+
+
 def test_the_values_given_stay_as_they_are() -> None:
     """Silent otherwise: a setting of one run would be in the next one, too."""
     values = {"task": {"data": "a.csv"}, "llm": {"name": "x"}, "base": {"name": "y"}, "student": {"epochs": 2}}

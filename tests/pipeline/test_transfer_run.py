@@ -296,6 +296,19 @@ def test_pairs_of_texts_with_unlabelled_ones_no_samples_and_a_pruned_student(
         assert "hundredth.load" in (tmp_path / "run" / "model" / "README.md").read_text()
 
 
+def test_a_student_with_every_token_in_fewer_numbers_is_made_of_the_same_knowledge(finished_run: Path) -> None:
+    overrides = ("base.factorise_vocabulary=true", "base.target_share=0.8")
+    before = Run.open(finished_run, Reporter(quiet=True)).record("knowledge")
+    run = transfer(make_config({}, finished_run / "run.yaml", overrides), finished_run)
+    student = run.record("student")["metrics"]
+    assert run.record("knowledge") == before
+    assert student["factorised"]["rank"] > 1
+    assert student["parameters"] == student["factorised"]["parameters_after"] <= 0.8 * run.llm_size["parameters"]
+    with hundredth.load(finished_run / "model") as model:
+        assert model.has_store
+        assert set(model.predict(["My card is gone.", "Where is my refund?"])) <= set(model.labels)
+
+
 def test_progress_goes_to_standard_error_and_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     reporter = Reporter()
     reporter.say("[not markup]")

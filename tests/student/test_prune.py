@@ -201,7 +201,7 @@ def test_a_tokenizer_of_another_kind_is_refused_by_name() -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", unk_token="<unk>")
     config = RobertaConfig(vocab_size=3, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, pad_token_id=0)
     model = StudentEncoder(AutoModel.from_config(config), 2)
-    with pytest.raises(UserError, match="this student's tokenizer is BPE: run without --prune-vocabulary"):
+    with pytest.raises(UserError, match="this student's tokenizer is BPE: give --factorise-vocabulary in place"):
         prune_vocabulary(model, tokenizer, ["a"])
 
 

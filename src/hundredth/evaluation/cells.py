@@ -97,7 +97,7 @@ def student_stage(
     settings = {
         **shared,
         "recipe": asdict(recipe),
-        "base": [config.base.model_dump(), model_stamp(config.base.name)],
+        "base": [config.base.decisive(), model_stamp(config.base.name)],
         "student": student.model_dump(),
         "model": config.model.model_dump(),
         "knowledge": run.record("knowledge")["outputs"] if knowledge_stage is None else None,

@@ -2,10 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hundredth import seeds
 from hundredth.errors import UserError
@@ -38,9 +38,22 @@ class BaseStudentConfig(BaseModel):
 
     name: str = Field(description="local folder, package:PACKAGE/PATH, or hub name of a BERT-like encoder")
     prune_vocabulary: bool = Field(False, description="cut the vocabulary down to the task's own word pieces")
-    target_share: float = Field(
-        0.01, gt=0, le=1, description="with prune_vocabulary: the student's parameters over the LLM's"
+    factorise_vocabulary: bool = Field(
+        False, description="keep every token, but with fewer numbers, which a matrix brings to the encoder's width"
     )
+    target_share: float = Field(
+        0.01, gt=0, le=1, description="with either of these: the student's parameters over the LLM's"
+    )
+
+    @model_validator(mode="after")
+    def _one_way_at_most(self) -> Self:
+        if self.prune_vocabulary and self.factorise_vocabulary:
+            raise ValueError("prune_vocabulary and factorise_vocabulary are both set: leave one out")
+        return self
+
+    def decisive(self) -> dict[str, Any]:
+        """Return what a student depends on: as before there was a choice, where it is not taken."""
+        return self.model_dump(exclude=None if self.factorise_vocabulary else {"factorise_vocabulary"})
 
 
 class ModelConfig(BaseModel):

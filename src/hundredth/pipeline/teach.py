@@ -29,6 +29,7 @@ from hundredth.runtime import (
 )
 from hundredth.store import KnowledgeStore, Neighbours, Origin, calibrate, softmax
 from hundredth.student.export import export_onnx
+from hundredth.student.factorise import factorise_vocabulary
 from hundredth.student.model import load_saved_student, load_student, parameter_count, save_student
 from hundredth.student.prune import parameters_without_vocabulary, prune_vocabulary, token_budget, token_table
 from hundredth.student.selection import choose_calibration, choose_correction, expected_calibration_error
@@ -88,20 +89,23 @@ def make_student(
     reporter: Reporter,
     more_texts: Sequence[tuple[str, ...]] = (),
 ) -> dict[str, Any]:
-    """Train a student by a recipe and write it; pruned, its words are those of all knowledge and `more_texts`."""
+    """Train a student by a recipe and write it; cut down, for the words of all knowledge and `more_texts`."""
     torch.manual_seed(config.seed)  # the new classifier starts from random weights
     model, tokenizer = load_student(base.name, len(task.labels), config.pooling, config.dropout)
     sizes: dict[str, Any] = {"parameters_whole": parameter_count(model)}
     length = min(config.max_length, model.max_positions)
     config = config.model_copy(update={"max_length": length})
+    target = round(base.target_share * llm_parameters)
+    pieces = ["\n".join(fields) for fields in (*knowledge.texts, *more_texts)]
     if base.prune_vocabulary:
-        target = round(base.target_share * llm_parameters)
         budget = token_budget(
             parameters_without_vocabulary(model, length), token_table(model).embedding_dim, target
         )
-        pieces = ["\n".join(fields) for fields in (*knowledge.texts, *more_texts)]
         model, tokenizer, report = prune_vocabulary(model, tokenizer, pieces, budget, length)
         sizes["pruned"] = asdict(report)
+    elif base.factorise_vocabulary:
+        model, tokenizer, factorised = factorise_vocabulary(model, tokenizer, pieces, target, length)
+        sizes["factorised"] = asdict(factorised)
     with reporter.bar("training the student") as progress:
         history = train_student(
             model, tokenizer, recipe.training_texts(knowledge), recipe.settings(config), progress

@@ -134,7 +134,7 @@ def _stages(run: Run, data: TaskData, held: ExitStack) -> list[Stage]:
     # Imported now: a name that leads nowhere must not come out after an hour of the LLM's work.
     own = own_rewards(config.rl) if "reinforcement" in run.stages else []
     of_rl = {**shared, **config.rl.model_dump(), "reward_files": [one.stamp for one in own]}
-    base = {"base": config.base.model_dump(), "weights": model_stamp(config.base.name)}
+    base = {"base": config.base.decisive(), "weights": model_stamp(config.base.name)}
     of_knowledge = {**config.filters.model_dump(), "augmentation": config.augmentation.model_dump()}
     of_student = {**base, "threads": config.threads, **config.student.model_dump()}
     # The student that was trained may be the same with another length: the model is not.

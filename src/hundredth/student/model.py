@@ -40,6 +40,21 @@ _FORMAT_VERSION = 1
 _SPECIAL_TOKENS = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token", "bos_token", "eos_token")
 
 
+class FactorisedTable(nn.Module):
+    """Token embeddings of width d from r numbers a token: rows (V, r) times a basis (r, d), plus a bias (d,)."""
+
+    def __init__(self, tokens: int, rank: int, width: int) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(tokens, rank)
+        self.basis = nn.Parameter(torch.empty(rank, width))
+        self.bias = nn.Parameter(torch.empty(width))
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Return the embeddings (B, L, d) of token ids (B, L)."""
+        rows_BLr: Tensor = self.rows(input_ids)
+        return rows_BLr @ self.basis + self.bias
+
+
 class StudentEncoder(nn.Module):
     """A BERT-like encoder, pooling, and a linear classifier on the pooled vector.
 
@@ -66,6 +81,12 @@ class StudentEncoder(nn.Module):
         self.classifier = nn.Linear(encoder.config.hidden_size, num_labels)
         nn.init.normal_(self.classifier.weight, std=0.02)
         nn.init.zeros_(self.classifier.bias)
+
+    @property
+    def rank(self) -> int | None:
+        """The rank of the table of tokens; None where it is whole."""
+        table = self.encoder.get_input_embeddings()
+        return table.rows.embedding_dim if isinstance(table, FactorisedTable) else None
 
     @property
     def dimension(self) -> int:
@@ -190,6 +211,7 @@ def save_student(model: StudentEncoder, tokenizer: PreTrainedTokenizerFast, fold
         "num_labels": model.num_labels,
         "pooling": model.pooling,
         "dropout": model.dropout.p,
+        "rank": model.rank,
         "tokenizer": tokenizer_settings(tokenizer),
     }
     write_json(folder / _CONFIG, config)
@@ -208,7 +230,11 @@ def load_saved_student(folder: Path) -> tuple[StudentEncoder, PreTrainedTokenize
             f"{folder / _CONFIG} has student format {seen!r}, but this version reads {_FORMAT_VERSION}: "
             "train the student again"
         )
-    model = StudentEncoder(new_encoder(values), settings["num_labels"], settings["pooling"], settings["dropout"])
+    encoder = new_encoder(values)
+    if (rank := settings.get("rank")) is not None:
+        whole: Any = encoder.get_input_embeddings()
+        encoder.set_input_embeddings(FactorisedTable(whole.num_embeddings, rank, whole.embedding_dim))
+    model = StudentEncoder(encoder, settings["num_labels"], settings["pooling"], settings["dropout"])
     try:
         model.load_state_dict(load_file(folder / _WEIGHTS))
     except (SafetensorError, RuntimeError) as error:

@@ -107,17 +107,13 @@ def prune_vocabulary(
     if kind != "WordPiece":
         raise UserError(
             f"only WordPiece vocabularies can be pruned, and this student's tokenizer is {kind}: "
-            "run without --prune-vocabulary, or choose a BERT-like student"
+            "give --factorise-vocabulary in place of --prune-vocabulary, or choose a BERT-like student"
         )
-    if max_length is not None and not 2 <= max_length <= model.max_positions:
-        raise UserError(
-            f"max_length {max_length} does not fit this student: it reads 2 to {model.max_positions} tokens"
-        )
-    counts = _count_pieces(tokenizer, texts)
+    counts = count_pieces(tokenizer, texts)
     keep = _choose(specification, counts, max_tokens, model.position_offset)
     new_id = {old: new for new, old in enumerate(keep)}
     small_tokenizer = _rebuild_tokenizer(specification, new_id, tokenizer, max_length)
-    small = _rebuild_model(model, keep, max_length, new_id)
+    small = cut_tables(model, keep, max_length, new_id)
     total = sum(counts.values())
     report = PruneReport(
         tokens_before=token_table(model).num_embeddings,
@@ -131,7 +127,8 @@ def prune_vocabulary(
     return small, small_tokenizer, report
 
 
-def _count_pieces(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Counter[int]:
+def count_pieces(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Counter[int]:
+    """Return how often each token occurs in the texts, by id."""
     backend = plain_tokenizer(tokenizer)
     counts: Counter[int] = Counter()
     for start in range(0, len(texts), _BATCH):
@@ -204,9 +201,18 @@ def _renumber(processor: dict[str, Any] | None, new_id: dict[int, int]) -> None:
             processor[side] = [text, new_id[id_]]
 
 
-def _rebuild_model(
+def cut_tables(
     model: StudentEncoder, keep: list[int], max_length: int | None, new_id: dict[int, int]
 ) -> StudentEncoder:
+    """Return a copy with the tokens `keep`, which get the ids `new_id`, and `max_length` positions.
+
+    Raises:
+        UserError: `max_length` is out of range.
+    """
+    if max_length is not None and not 2 <= max_length <= model.max_positions:
+        raise UserError(
+            f"max_length {max_length} does not fit this student: it reads 2 to {model.max_positions} tokens"
+        )
     encoder = model.encoder
     words = token_table(model).weight
     positions = model.position_table
