@@ -47,6 +47,7 @@ bench: $(READY)  ## the benchmarks, going on where they stopped (hours); needs H
 	$(BIN)/python benchmarks/annotation.py
 	$(BIN)/python benchmarks/ceiling.py
 	$(BIN)/python benchmarks/student_sizes.py
+	$(BIN)/python benchmarks/vocabulary.py
 	$(BIN)/python benchmarks/controls.py
 	$(BIN)/python benchmarks/reinforcement.py
 	$(BIN)/python benchmarks/closeness.py
