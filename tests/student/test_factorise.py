@@ -69,6 +69,19 @@ def test_what_counts_more_is_approximated_better() -> None:
     assert (uneven(first) - table[first]).norm() < 0.7 * (even(first) - table[first]).norm()
 
 
+def test_the_words_of_the_texts_come_nearest() -> None:
+    model, tokenizer = tiny_student()
+    whole = token_table(model).weight.detach()
+    ids = torch.tensor([VOCABULARY.index(word) for word in ("card", "machine", "payment", "cash")])
+
+    def error(texts: list[str]) -> float:
+        small, _, _ = factorise_vocabulary(model, tokenizer, texts, size_with(model, 5))
+        table: torch.nn.Module = small.encoder.get_input_embeddings()
+        return float((table(ids) - whole[ids]).detach().norm())
+
+    assert error(TEXTS * 50) < 0.5 * error([])
+
+
 @every_architecture
 def test_the_rank_is_the_largest_that_fits_and_every_token_stays(architecture: str) -> None:
     model, tokenizer = tiny_student(architecture)

@@ -17,8 +17,8 @@ from hundredth.errors import UserError
 from hundredth.student.model import FactorisedTable, StudentEncoder, parameter_count
 from hundredth.student.prune import count_pieces, cut_tables, parameters_without_vocabulary, token_table
 
-# How much more than any other a token counts that occurs in the texts.
-_OCCURS = 5.0
+# Every token counts as if it had occurred so often more: others than those of the texts will be read, too.
+_UNSEEN = 5.0
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def factorise_vocabulary(
 ) -> tuple[StudentEncoder, PreTrainedTokenizerFast, FactoriseReport]:
     """Return a copy of the student with at most `max_parameters`, and its tokenizer; those given stay as they are.
 
-    The rank is the largest that fits. The tokens of `texts` count most in the approximation. `max_length` cuts the
-    position embeddings to that many tokens, where the encoder has any.
+    The rank is the largest that fits. In the approximation a token counts as often as it occurs in `texts`, and
+    five times more. `max_length` cuts the position embeddings to that many tokens, where the encoder has any.
 
     Raises:
         UserError: not even rank 1 fits.
@@ -68,8 +68,8 @@ def factorise_vocabulary(
                 f"{tokens:,} tokens it has {rest + tokens + 2 * width:,}; choose a smaller student or a larger "
                 "target, or leave words out with --prune-vocabulary"
             )
-        weights = torch.ones(tokens)
-        weights[list(count_pieces(tokenizer, texts))] = _OCCURS
+        counts = count_pieces(tokenizer, texts)
+        weights = torch.tensor([counts[token] + _UNSEEN for token in range(tokens)])
         factors, kept = approximation(table.weight.detach(), rank, weights)
         small.encoder.set_input_embeddings(factors.to(table.weight.device))
     report = FactoriseReport(tokens, rank, kept, parameter_count(model), parameter_count(small))
