@@ -22,17 +22,21 @@ function open(model) {
   const route = (event) => {
     const [, name, id] = /^#\/(\w+)(?:\/(\d+))?$/.exec(location.hash) ?? [];
     const current = TABS.includes(name) ? name : "ask";
-    for (const one of TABS) {
-      tab(one).setAttribute("aria-selected", String(one === current));
-      tab(one).tabIndex = one === current ? 0 : -1;
-      $(one).hidden = one !== current;
-    }
+    select(current);
     document.title = `${tab(current).textContent} – ${model.task} – hundredth`;
     views[current]?.show?.(id, Boolean(event));
   };
   addEventListener("hashchange", route);
   api.session.addEventListener("change", () => views.knowledge.redraw?.());
   route();
+}
+
+function select(name) {
+  for (const one of TABS) {
+    tab(one).setAttribute("aria-selected", String(one === name));
+    tab(one).tabIndex = one === name ? 0 : -1;
+    $(one).hidden = one !== name;
+  }
 }
 
 function tabs() {
@@ -51,6 +55,7 @@ function tabs() {
       if (goal === undefined) return;
       event.preventDefault();
       location.hash = `#/${TABS[goal]}`;
+      select(TABS[goal]); // the address tells of its change a moment later, and the next key may come before
       tab(TABS[goal]).focus();
     });
   }
