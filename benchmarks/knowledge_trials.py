@@ -19,6 +19,7 @@ from transfer import WORK as RUNS
 from trial_student import deployed, judged
 
 from hundredth.files import read_json, write_json
+from hundredth.pipeline.config import BaseStudentConfig
 from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.run import Run
@@ -75,13 +76,18 @@ def finish_cells(run: Run, work: Path, cells: Mapping[str, Callable[[], Mapping[
 
 
 def taught(
-    run: Run, knowledge: Knowledge, recipe: Recipe, students: int, judge: list[Example]
+    run: Run,
+    knowledge: Knowledge,
+    recipe: Recipe,
+    students: int,
+    judge: list[Example],
+    base: BaseStudentConfig | None = None,
 ) -> list[tuple[float, float]]:
-    """Return the score and the log-likelihood of so many students that learn from this knowledge."""
+    """Return the score and the log-likelihood of so many students, of the run's base by default, so taught."""
     found = []
     for seed in range(students):
         settings = run.config.student.model_copy(update={"seed": seed})
-        with deployed(run, run.config.base, knowledge, recipe, settings) as model:
+        with deployed(run, base or run.config.base, knowledge, recipe, settings) as model:
             found.append(judged(run, model, judge))
     return found
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from encoder_parts import BERT_TINY
-from knowledge_trials import JUDGES, finish_cells, trial_options, try_all
-from trial_student import deployed, judged, unseen_rows
+from knowledge_trials import JUDGES, finish_cells, taught, trial_options, try_all
+from trial_student import unseen_rows
 
 from hundredth.pipeline.config import BaseStudentConfig
 from hundredth.pipeline.run import Run
@@ -31,11 +31,7 @@ def run_seed(run: Run, students: int, work: Path) -> None:
     judge = unseen_rows(run, run.data.task.name, JUDGES)
 
     def cell(name: str) -> dict[str, Any]:
-        found = []
-        for seed in range(students):
-            settings = run.config.student.model_copy(update={"seed": seed})
-            with deployed(run, BASES[name], run.knowledge, run.recipe, settings) as model:
-                found.append(judged(run, model, judge))
+        found = taught(run, run.knowledge, run.recipe, students, judge, BASES[name])
         scores, likelihoods = zip(*found, strict=True)
         return {"score": scores, "log_likelihood": likelihoods}
 

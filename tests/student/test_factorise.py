@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_student import CONFIGS, LENGTH, VOCABULARY, random_texts, tiny_student
+from tiny_student import LENGTH, VOCABULARY, every_architecture, random_texts, tiny_student
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModel, PreTrainedTokenizerFast, RobertaConfig
 
@@ -28,8 +28,6 @@ from hundredth.student.training import StudentConfig, TrainingTexts, train_stude
 
 TEXTS = ["Cash machine", "the machine swallowed my card", "payment payment payment"]
 TOKENS, WIDTH = len(VOCABULARY), 16
-
-every_architecture = pytest.mark.parametrize("architecture", sorted(CONFIGS))
 
 
 def size_with(model: StudentEncoder, rank: int, length: int | None = None) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_student import CONFIGS, LENGTH, random_texts, tiny_student, wordpiece_tokenizer
+from tiny_student import CONFIGS, LENGTH, every_architecture, random_texts, tiny_student, wordpiece_tokenizer
 from transformers import AutoModel, BertForMaskedLM, BertModel, GPT2Config, GPT2Model
 
 from hundredth.errors import UserError
@@ -20,8 +20,6 @@ from hundredth.student.model import (
     save_student,
     tokenize,
 )
-
-every_architecture = pytest.mark.parametrize("architecture", sorted(CONFIGS))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import random
 import string
 
+import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
@@ -77,6 +78,8 @@ CONFIGS = {
         **_SHAPE,
     ),
 }
+
+every_architecture = pytest.mark.parametrize("architecture", sorted(CONFIGS))
 
 
 def tiny_student(

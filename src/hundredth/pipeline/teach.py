@@ -95,17 +95,17 @@ def make_student(
     sizes: dict[str, Any] = {"parameters_whole": parameter_count(model)}
     length = min(config.max_length, model.max_positions)
     config = config.model_copy(update={"max_length": length})
-    target = round(base.target_share * llm_parameters)
-    pieces = ["\n".join(fields) for fields in (*knowledge.texts, *more_texts)]
-    if base.prune_vocabulary:
-        budget = token_budget(
-            parameters_without_vocabulary(model, length), token_table(model).embedding_dim, target
-        )
-        model, tokenizer, report = prune_vocabulary(model, tokenizer, pieces, budget, length)
-        sizes["pruned"] = asdict(report)
-    elif base.factorise_vocabulary:
-        model, tokenizer, factorised = factorise_vocabulary(model, tokenizer, pieces, target, length)
-        sizes["factorised"] = asdict(factorised)
+    if base.prune_vocabulary or base.factorise_vocabulary:
+        target = round(base.target_share * llm_parameters)
+        pieces = ["\n".join(fields) for fields in (*knowledge.texts, *more_texts)]
+        if base.prune_vocabulary:
+            rest, width = parameters_without_vocabulary(model, length), token_table(model).embedding_dim
+            budget = token_budget(rest, width, target)
+            model, tokenizer, pruned = prune_vocabulary(model, tokenizer, pieces, budget, length)
+            sizes["pruned"] = asdict(pruned)
+        else:
+            model, tokenizer, factorised = factorise_vocabulary(model, tokenizer, pieces, target, length)
+            sizes["factorised"] = asdict(factorised)
     with reporter.bar("training the student") as progress:
         history = train_student(
             model, tokenizer, recipe.training_texts(knowledge), recipe.settings(config), progress
