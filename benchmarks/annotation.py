@@ -72,12 +72,7 @@ def run_seed(run: Run, students: int, work: Path) -> None:
 
     def cell(name: str) -> dict[str, Any]:
         found = taught(run, replace(knowledge, soft_labels=labellings[name]), recipe, students, judge)
-        scores, likelihoods = zip(*found, strict=True)
-        return {
-            "score": scores,
-            "log_likelihood": likelihoods,
-            "right": float((labellings[name][known].argmax(axis=1) == true[known]).mean()),
-        }
+        return {**found, "right": float((labellings[name][known].argmax(axis=1) == true[known]).mean())}
 
     finish_cells(run, work, {name: partial(cell, name) for name in CELLS})
 

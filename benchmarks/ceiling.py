@@ -55,8 +55,7 @@ def run_seed(run: Run, students: int, work: Path) -> None:
 
     def cell(size: int) -> dict[str, Any]:
         knowledge = labelled([rows[i] for i in order[:size].tolist()], len(run.data.task.labels))
-        scores, likelihoods = zip(*taught(run, knowledge, _RECIPE, students, judge), strict=True)
-        return {"score": scores, "log_likelihood": likelihoods, "texts": size}
+        return {**taught(run, knowledge, _RECIPE, students, judge), "texts": size}
 
     finish_cells(run, work, {name: partial(cell, size) for name, size in sizes.items()})
 

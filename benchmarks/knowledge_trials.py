@@ -62,12 +62,16 @@ def try_all(
                 gather(options.work, seeds, cells, metrics, RESULTS / f"{target}.json")
 
 
+def cell_file(work: Path, run: Run, cell: str) -> Path:
+    """Return where what a cell of a run gives is kept."""
+    return work / f"{run.data.task.name}-{run.config.task.seed}-{cell}.json"
+
+
 def finish_cells(run: Run, work: Path, cells: Mapping[str, Callable[[], Mapping[str, Any]]]) -> None:
     """Write what each cell of a run gives, its `score` among it, as far as there is no file of it yet."""
-    task, seed = run.data.task.name, run.config.task.seed
-    with run.reporter.bar(f"{task}, seed {seed}") as progress:
+    with run.reporter.bar(f"{run.data.task.name}, seed {run.config.task.seed}") as progress:
         for number, (cell, make) in enumerate(cells.items()):
-            file = work / f"{task}-{seed}-{cell}.json"
+            file = cell_file(work, run, cell)
             if file.exists():
                 continue
             made = make()
@@ -82,13 +86,19 @@ def taught(
     students: int,
     judge: list[Example],
     base: BaseStudentConfig | None = None,
-) -> list[tuple[float, float]]:
-    """Return the score and the log-likelihood of so many students, of the run's base by default, so taught."""
-    found = []
+    changes: Mapping[str, Any] | None = None,
+) -> dict[str, list[float]]:
+    """Return `score` and `log_likelihood` of so many students so taught, a value for each.
+
+    By default they are of the run's base and have the run's settings; `changes` are to these.
+    """
+    found: dict[str, list[float]] = {"score": [], "log_likelihood": []}
     for seed in range(students):
-        settings = run.config.student.model_copy(update={"seed": seed})
+        settings = run.config.student.model_copy(update={"seed": seed, **(changes or {})})
         with deployed(run, base or run.config.base, knowledge, recipe, settings) as model:
-            found.append(judged(run, model, judge))
+            reached, likelihood = judged(run, model, judge)
+        found["score"].append(reached)
+        found["log_likelihood"].append(likelihood)
     return found
 
 

@@ -8,29 +8,26 @@ without, and no store; it is judged by training rows that the run never drew. Th
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from knowledge_trials import JUDGES, taught, trial_options, try_all
+from knowledge_trials import JUDGES, finish_cells, taught, trial_options, try_all
 from selection import joined, make_pool
 from trial_student import unseen_rows
 
-from hundredth.files import write_json
 from hundredth.pipeline.run import Run
 from hundredth.pipeline.teach import Recipe
 
 SIZES = (0, 1_200, 2_500, 5_000, 10_000, 20_000)
-CELLS = [(size, kind) for size in SIZES for kind in ("", "+unlabelled") if size or kind]
-
-
-def name_of(cell: tuple[int, str]) -> str:
-    """Return what a size, with the unlabelled texts or without, is called."""
-    size, kind = cell
-    return f"{size}{kind}"
+# By its name: how many written texts, and whether the unlabelled ones are beside them.
+CELLS = {f"{size}{kind}": (size, bool(kind)) for size in SIZES for kind in ("", "+unlabelled") if size or kind}
+METRICS = {"score": "fraction", "texts": "count"}
 
 
 def run_seed(run: Run, students: int, work: Path) -> None:
-    """Judge every size on one run, as far as that is not done; a cell's file has a value for each student."""
+    """Judge every size on one run, as far as that is not done; a cell has a value for each student."""
     task, seed = run.data.task.name, run.config.task.seed
     pool = make_pool(run, max(SIZES), work / f"{task}-{seed}")
     order = np.random.default_rng(seed).permutation(len(pool.texts))
@@ -38,28 +35,22 @@ def run_seed(run: Run, students: int, work: Path) -> None:
     judge = unseen_rows(run, task, JUDGES)
     # Not taught, but what the vocabulary is pruned to: the same student learns from every size.
     rest = replace(run.knowledge, origins=["user"] * len(run.knowledge))
-    with run.reporter.bar(f"{task}, seed {seed}") as progress:
-        for number, cell in enumerate(CELLS):
-            size, kind = cell
-            file = work / f"{task}-{seed}-{name_of(cell)}.json"
-            if file.exists():
-                continue
-            knowledge = pool.knowledge(gold, order[:size])
-            if kind:
-                knowledge = joined(knowledge, unlabelled)
-            recipe = Recipe(("gold", "generated", "unlabelled"), retrieve=False)
-            found = [score for score, _ in taught(run, joined(knowledge, rest), recipe, students, judge)]
-            write_json(file, {"score": found, "texts": min(size, len(order))})
-            progress(number + 1, len(CELLS), f"{name_of(cell)}: {np.mean(found):.3f}")
+    recipe = Recipe(("gold", "generated", "unlabelled"), retrieve=False)
+
+    def cell(size: int, with_unlabelled: bool) -> dict[str, Any]:
+        knowledge = pool.knowledge(gold, order[:size])
+        if with_unlabelled:
+            knowledge = joined(knowledge, unlabelled)
+        found = taught(run, joined(knowledge, rest), recipe, students, judge)
+        return {**found, "texts": min(size, len(order))}
+
+    finish_cells(run, work, {name: partial(cell, *what) for name, what in CELLS.items()})
 
 
 def main() -> None:
     """Judge whatever has not been judged; write after each run."""
     options = trial_options(__doc__, "quantity", seeds=1).parse_args()
-    metrics = {"score": "fraction", "texts": "count"}
-    try_all(
-        options, lambda run: run_seed(run, options.students, options.work), map(name_of, CELLS), metrics, "quantity"
-    )
+    try_all(options, lambda run: run_seed(run, options.students, options.work), CELLS, METRICS, "quantity")
 
 
 if __name__ == "__main__":

@@ -10,11 +10,13 @@ The test split is not looked at.
 
 import time
 from dataclasses import replace
+from functools import partial, reduce
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from knowledge_trials import JUDGES, taught, trial_options, try_all
+from knowledge_trials import JUDGES, finish_cells, taught, trial_options, try_all
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from selection import joined
@@ -23,7 +25,6 @@ from trial_student import unseen_rows
 
 from hundredth.extraction.augmentation import crossover
 from hundredth.extraction.ensemble import load_annotator
-from hundredth.files import write_json
 from hundredth.pipeline.knowledge import Knowledge
 from hundredth.pipeline.run import Run
 from hundredth.pipeline.teach import Recipe
@@ -32,7 +33,11 @@ from hundredth.store import Origin
 # What is taught besides the gold texts, how many texts are recombined of each of these, and with words or without.
 SOURCES: tuple[tuple[Origin, ...], ...] = (("generated",), ("unlabelled",), ("generated", "unlabelled"))
 TEXTS = (2_000, 10_000)
-WORDS = (False, True)
+CELLS = {
+    f"{'+'.join(sources)}, {texts} recombined{' and words' if with_words else ''}": (sources, texts, with_words)
+    for sources, texts, with_words in product(SOURCES, TEXTS, (False, True))
+}
+METRICS = {"score": "fraction", "texts": "count", "words": "count"}
 
 
 def words_of(run: Run) -> list[tuple[str, ...]]:
@@ -67,7 +72,7 @@ def first(knowledge: Knowledge, count: int) -> Knowledge:
 
 
 def run_seed(run: Run, students: int, work: Path) -> None:
-    """Judge every mixture on one run, as far as that is not done; a cell's file has a value for each student."""
+    """Judge every mixture on one run, as far as that is not done; a cell has a value for each student."""
     task, seed = run.data.task.name, run.config.task.seed
     natural = run.knowledge.of(["gold", "generated", "unlabelled"], augmented=False)
     folder = work / f"{task}-{seed}"
@@ -86,34 +91,21 @@ def run_seed(run: Run, students: int, work: Path) -> None:
     judge = unseen_rows(run, task, JUDGES)
     # Not taught, but what the vocabulary is pruned to: the same student learns from every mixture.
     rest = replace(run.knowledge, origins=["user"] * len(run.knowledge))
-    cells = list(product(SOURCES, TEXTS, WORDS))
-    with run.reporter.bar(f"{task}, seed {seed}") as progress:
-        for number, (sources, texts, with_words) in enumerate(cells):
-            file = work / f"{task}-{seed}-{name_of(sources, texts, with_words)}.json"
-            if file.exists():
-                continue
-            knowledge = natural.of(["gold", *sources])
-            for origin in sources:
-                knowledge = joined(knowledge, first(more[origin], texts))
-            if with_words:
-                knowledge = joined(knowledge, words)
-            recipe = Recipe(("gold", *sources), retrieve=False)
-            found = [score for score, _ in taught(run, joined(knowledge, rest), recipe, students, judge)]
-            write_json(file, {"score": found, "texts": len(knowledge), "words": len(words) * with_words})
-            progress(number + 1, len(cells), f"{file.stem}: {np.mean(found):.3f}")
 
+    def cell(sources: tuple[Origin, ...], texts: int, with_words: bool) -> dict[str, Any]:
+        parts = [*(first(more[origin], texts) for origin in sources), *([words] if with_words else [])]
+        knowledge = reduce(joined, parts, natural.of(["gold", *sources]))
+        recipe = Recipe(("gold", *sources), retrieve=False)
+        found = taught(run, joined(knowledge, rest), recipe, students, judge)
+        return {**found, "texts": len(knowledge), "words": len(words) * with_words}
 
-def name_of(sources: tuple[str, ...], texts: int, with_words: bool) -> str:
-    """Return what a mixture is called."""
-    return f"{'+'.join(sources)}, {texts} recombined{' and words' if with_words else ''}"
+    finish_cells(run, work, {name: partial(cell, *what) for name, what in CELLS.items()})
 
 
 def main() -> None:
     """Judge whatever has not been judged; write after each run."""
     options = trial_options(__doc__, "recombination", seeds=3).parse_args()
-    names = [name_of(*mixture) for mixture in product(SOURCES, TEXTS, WORDS)]
-    metrics = {"score": "fraction", "texts": "count", "words": "count"}
-    try_all(options, lambda run: run_seed(run, options.students, options.work), names, metrics, "recombination")
+    try_all(options, lambda run: run_seed(run, options.students, options.work), CELLS, METRICS, "recombination")
 
 
 if __name__ == "__main__":

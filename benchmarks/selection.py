@@ -18,11 +18,14 @@ rule that chooses no better than chance is no reward worth learning, as learning
     python benchmarks/selection.py [--seeds 3] [--students 2] [--task trec ...] [--pool 5000] [--work FOLDER]
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from knowledge_trials import JUDGES, taught, trial_options, try_all
+from knowledge_trials import JUDGES, cell_file, finish_cells, taught, trial_options, try_all
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from sklearn.cluster import MiniBatchKMeans
@@ -36,7 +39,6 @@ from trial_student import deployed, unseen_rows
 from hundredth.extraction.ensemble import load_annotator
 from hundredth.extraction.filters import FilterConfig, filter_copies
 from hundredth.extraction.soft_prompt import SoftPrompt
-from hundredth.files import write_json
 from hundredth.pipeline.extract import make_samples
 from hundredth.pipeline.knowledge import Knowledge, read_jsonl
 from hundredth.pipeline.run import Run
@@ -72,6 +74,15 @@ class Pool:
     soft_labels: Floats
     embeddings: Floats
 
+    def rows(self, chosen: list[int]) -> "Pool":
+        """Return the chosen texts."""
+        return Pool(
+            [self.texts[i] for i in chosen],
+            self.labels[chosen],
+            self.soft_labels[chosen],
+            self.embeddings[chosen],
+        )
+
     def knowledge(self, gold: Knowledge, chosen: NDArray[np.int64]) -> Knowledge:
         """Return the labelled texts and the chosen ones."""
         return joined(
@@ -99,8 +110,14 @@ def joined(one: Knowledge, other: Knowledge) -> Knowledge:
     )
 
 
-def make_pool(run: Run, size: int, folder: Path, **changes: float) -> Pool:
-    """Let the tuned prompt write texts and the annotator label them, or read them where that is done.
+def make_pool(
+    run: Run,
+    size: int,
+    folder: Path,
+    prompt: Callable[[], SoftPrompt] | None = None,
+    changes: Mapping[str, float] | None = None,
+) -> Pool:
+    """Let a prompt, by default the run's, write texts and the annotator label them, or read what it did.
 
     `changes` are to the settings of the run's sampling.
     """
@@ -108,11 +125,11 @@ def make_pool(run: Run, size: int, folder: Path, **changes: float) -> Pool:
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         llm, data = run.llm, run.data
-        prompt = SoftPrompt.load(run.root / "prompt" / "prompt.safetensors").to(llm.device)
+        used = prompt() if prompt is not None else SoftPrompt.load(run.root / "prompt" / "prompt.safetensors")
         # A seed of its own: the run's samples are not among them.
         own = {"texts": size, "seed": 1_000 + run.config.sampling.seed}
-        sampling = run.config.sampling.model_copy(update={**own, **changes})
-        make_samples(llm, data, prompt, sampling, run.config.prompt.max_tokens, folder, run.reporter)
+        sampling = run.config.sampling.model_copy(update={**own, **(changes or {})})
+        make_samples(llm, data, used.to(llm.device), sampling, run.config.prompt.max_tokens, folder, run.reporter)
         annotator = load_annotator(llm, data.task.verbalisation, run.root / "annotator")
         with run.reporter.bar("annotating") as progress:
             found = annotator.annotate(
@@ -121,11 +138,26 @@ def make_pool(run: Run, size: int, folder: Path, **changes: float) -> Pool:
         annotator.remove_adapters()
         save_file({"soft_labels": found.probabilities, "embeddings": found.embeddings}, file)
     rows, arrays = read_jsonl(folder / "samples.jsonl"), load_file(file)
-    texts = [tuple(row["texts"]) for row in rows]
+    texts, labels = [tuple(row["texts"]) for row in rows], np.array([row["label"] for row in rows])
+    return without_copies(run, Pool(texts, labels, arrays["soft_labels"], arrays["embeddings"]))
+
+
+def without_copies(run: Run, pool: Pool) -> Pool:
+    """Return a pool without near-copies within itself and of the run's labelled texts."""
     protected = [one.texts for one in (*run.data.train, *run.data.dev)]
-    kept = filter_copies(texts, protected, FilterConfig()).kept
-    labels = np.array([row["label"] for row in rows])
-    return Pool([texts[i] for i in kept], labels[kept], arrays["soft_labels"][kept], arrays["embeddings"][kept])
+    return pool.rows(filter_copies(pool.texts, protected, FilterConfig()).kept)
+
+
+def mixture(pools: Sequence[Pool], share: int, seed: int) -> Pool:
+    """Return as many texts of each pool, drawn by lot."""
+    generator = np.random.default_rng(seed)
+    parts = [one.rows(np.sort(generator.permutation(len(one.texts))[:share]).tolist()) for one in pools]
+    return Pool(
+        [text for part in parts for text in part.texts],
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.soft_labels for part in parts]),
+        np.concatenate([part.embeddings for part in parts]),
+    )
 
 
 def best_of_label(pool: Pool, scores: Scores, count: int) -> NDArray[np.int64]:
@@ -188,10 +220,9 @@ def choices(run: Run, pool: Pool, of_gold: Scores) -> dict[str, NDArray[np.int64
 
 
 def run_seed(run: Run, students: int, pool_size: int, work: Path) -> None:
-    """Judge every rule on one run, as far as that is not done; a cell's file has a value for each student."""
+    """Judge every rule on one run, as far as that is not done; a cell has a value for each student."""
     task, seed = run.data.task.name, run.config.task.seed
-    todo = [name for name in RULES if not (work / f"{task}-{seed}-{name}.json").exists()]
-    if not todo:
+    if all(cell_file(work, run, name).exists() for name in RULES):
         return
     pool = make_pool(run, pool_size, work / f"{task}-{seed}")
     gold = run.knowledge.of(["gold"])
@@ -204,19 +235,12 @@ def run_seed(run: Run, students: int, pool_size: int, work: Path) -> None:
     unlabelled = run.knowledge.of(["unlabelled"], augmented=False)
     some = np.random.default_rng(seed).permutation(len(unlabelled)) < CHOSEN
     knowledge["unlabelled"] = joined(gold, replace(unlabelled.rows(some), origins=["generated"] * int(some.sum())))
-    with run.reporter.bar(f"{task}, seed {seed}") as progress:
-        for number, name in enumerate(todo):
-            found = taught(run, knowledge[name], recipe, students, judge)
-            part = knowledge[name].of(["generated"])
-            write_json(
-                work / f"{task}-{seed}-{name}.json",
-                {
-                    "score": [one for one, _ in found],
-                    "log_likelihood": [one for _, one in found],
-                    "texts": len(part),
-                },
-            )
-            progress(number + 1, len(todo), f"{name}: {np.mean([one for one, _ in found]):.3f}")
+
+    def cell(name: str) -> dict[str, Any]:
+        found = taught(run, knowledge[name], recipe, students, judge)
+        return {**found, "texts": len(knowledge[name].of(["generated"]))}
+
+    finish_cells(run, work, {name: partial(cell, name) for name in RULES})
 
 
 def main() -> None:

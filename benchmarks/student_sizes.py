@@ -8,15 +8,18 @@ rows that the run never drew, as is the LLM's annotator; the test split is not l
 """
 
 import time
+from collections.abc import Callable
+from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from encoder_parts import BERT_TINY, MINILM
-from knowledge_trials import JUDGES, trial_options, try_all
-from trial_student import deployed, judged, unseen_rows
+from knowledge_trials import JUDGES, finish_cells, taught, trial_options, try_all
+from trial_student import unseen_rows
 
 from hundredth.extraction.ensemble import load_annotator
-from hundredth.files import write_json
 from hundredth.pipeline.config import BaseStudentConfig
 from hundredth.pipeline.run import Run
 from hundredth.pipeline.teach import Recipe, training_steps
@@ -35,7 +38,8 @@ RECIPES = {
     "all": Recipe(("gold", "generated", "unlabelled")),
 }
 LLM = "llm"
-CELLS = [LLM, *(f"{base}: {recipe}" for base in BASES for recipe in RECIPES)]
+STUDENTS = tuple(product(BASES, RECIPES))
+CELLS = (LLM, *(f"{base}: {recipe}" for base, recipe in STUDENTS))
 METRICS = {"score": "fraction", "seconds": "s"}
 
 
@@ -51,37 +55,25 @@ def label_by_llm(run: Run, judge: list[Example]) -> list[float]:
 
 
 def run_seed(run: Run, students: int, work: Path) -> None:
-    """Judge every student on one run, as far as that is not done; a cell's file has a value for each student."""
-    task, seed = run.data.task.name, run.config.task.seed
-    judge = unseen_rows(run, task, JUDGES)
+    """Judge every student on one run, as far as that is not done; a cell has a value for each student."""
+    judge = unseen_rows(run, run.data.task.name, JUDGES)
     steps = training_steps(run.recipe, run.knowledge, run.config.student)
-    with run.reporter.bar(f"{task}, seed {seed}") as progress:
-        for number, cell in enumerate(CELLS):
-            file = work / f"{task}-{seed}-{cell}.json"
-            if file.exists():
-                continue
-            started = time.monotonic()
-            if cell == LLM:
-                found = label_by_llm(run, judge)
-            else:
-                base, recipe = cell.split(": ")
-                found = teach(run, BASES[base], RECIPES[recipe], students, steps, judge)
-            write_json(file, {"score": found, "seconds": round(time.monotonic() - started)})
-            progress(number + 1, len(CELLS), f"{cell}: {np.mean(found):.3f}")
 
+    def llm() -> dict[str, list[float]]:
+        return {"score": label_by_llm(run, judge)}
 
-def teach(
-    run: Run, base: BaseStudentConfig, recipe: Recipe, students: int, steps: int, judge: list[Example]
-) -> list[float]:
-    """Return the scores of so many students of a base."""
-    found = []
-    for seed in range(students):
-        # The learning rate is the one that fits the width.
-        changes = {"seed": seed, "min_steps": steps, "learning_rate": None}
-        student = run.config.student.model_copy(update=changes)
-        with deployed(run, base, run.knowledge, recipe, student) as model:
-            found.append(judged(run, model, judge)[0])
-    return found
+    # The learning rate is the one that fits the width.
+    changes = {"min_steps": steps, "learning_rate": None}
+
+    def student(base: str, recipe: str) -> dict[str, list[float]]:
+        return taught(run, run.knowledge, RECIPES[recipe], students, judge, BASES[base], changes)
+
+    def timed(make: Callable[[], dict[str, list[float]]]) -> dict[str, Any]:
+        started = time.monotonic()
+        return {**make(), "seconds": round(time.monotonic() - started)}
+
+    makers = {LLM: llm} | {f"{one}: {other}": partial(student, one, other) for one, other in STUDENTS}
+    finish_cells(run, work, {name: partial(timed, make) for name, make in makers.items()})
 
 
 def main() -> None:

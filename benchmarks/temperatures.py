@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from knowledge_trials import JUDGES, finish_cells, taught, trial_options, try_all
-from selection import Pool, joined, make_pool
+from selection import Pool, joined, make_pool, mixture
 from trial_student import unseen_rows
 
 from hundredth.pipeline.run import Run
@@ -26,26 +26,16 @@ MIXED = "mixed"
 CELLS = (*map(str, TEMPERATURES), MIXED)
 
 
-def mixture(pools: list[Pool], seed: int) -> Pool:
-    """Return texts of all pools, an equal share of each, as many together as the smallest pool has."""
-    generator = np.random.default_rng(seed)
-    share = min(len(one.texts) for one in pools) // len(pools)
-    rows = [np.sort(generator.permutation(len(one.texts))[:share]) for one in pools]
-    return Pool(
-        [one.texts[row] for one, of in zip(pools, rows, strict=True) for row in of],
-        np.concatenate([one.labels[of] for one, of in zip(pools, rows, strict=True)]),
-        np.concatenate([one.soft_labels[of] for one, of in zip(pools, rows, strict=True)]),
-        np.concatenate([one.embeddings[of] for one, of in zip(pools, rows, strict=True)]),
-    )
-
-
 def run_seed(run: Run, students: int, work: Path) -> None:
     """Judge every temperature on one run, as far as that is not done: a cell has a value for each student."""
     task, seed = run.data.task.name, run.config.task.seed
     made = {
-        str(one): make_pool(run, TEXTS, work / f"{task}-{seed}" / str(one), temperature=one) for one in TEMPERATURES
+        str(one): make_pool(run, TEXTS, work / f"{task}-{seed}" / str(one), changes={"temperature": one})
+        for one in TEMPERATURES
     }
-    pools = {**made, MIXED: mixture(list(made.values()), seed)}
+    # As many together as the smallest pool has.
+    share = min(len(one.texts) for one in made.values()) // len(made)
+    pools = {**made, MIXED: mixture(list(made.values()), share, seed)}
     gold, judge = run.knowledge.of(["gold"]), unseen_rows(run, task, JUDGES)
     # Not taught, but what the vocabulary is pruned to: the same student learns at every temperature.
     rest = replace(run.knowledge, origins=["user"] * len(run.knowledge))
@@ -53,9 +43,9 @@ def run_seed(run: Run, students: int, work: Path) -> None:
 
     def cell(pool: Pool) -> dict[str, Any]:
         knowledge = joined(pool.knowledge(gold, np.arange(len(pool.texts))), rest)
-        found = [score for score, _ in taught(run, knowledge, recipe, students, judge)]
+        found = taught(run, knowledge, recipe, students, judge)
         agreed = float((pool.soft_labels.argmax(axis=1) == pool.labels).mean())
-        return {"score": found, "texts": len(pool.texts), "agreed": agreed}
+        return {**found, "texts": len(pool.texts), "agreed": agreed}
 
     finish_cells(run, work, {name: partial(cell, pool) for name, pool in pools.items()})
 

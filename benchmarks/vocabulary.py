@@ -9,7 +9,6 @@ by training rows that the run never drew: their score and their log-likelihood. 
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from encoder_parts import BERT_TINY
 from knowledge_trials import JUDGES, finish_cells, taught, trial_options, try_all
@@ -30,12 +29,8 @@ def run_seed(run: Run, students: int, work: Path) -> None:
     """Judge every student on one run, as far as that is not done; a cell has a value for each student."""
     judge = unseen_rows(run, run.data.task.name, JUDGES)
 
-    def cell(name: str) -> dict[str, Any]:
-        found = taught(run, run.knowledge, run.recipe, students, judge, BASES[name])
-        scores, likelihoods = zip(*found, strict=True)
-        return {"score": scores, "log_likelihood": likelihoods}
-
-    finish_cells(run, work, {name: partial(cell, name) for name in BASES})
+    cell = partial(taught, run, run.knowledge, run.recipe, students, judge)
+    finish_cells(run, work, {name: partial(cell, base) for name, base in BASES.items()})
 
 
 def main() -> None:
