@@ -54,8 +54,8 @@ def read_entries(
     table = read_table(path)
     left_behind = {_FIELDS, _TEXTS, _PROBABILITIES}.issubset(table.columns)
     for name, option in ((label_column, "--label-column"), *((name, "--text-column") for name in columns)):
-        if name not in table.columns and not (left_behind and name in columns):
-            raise UserError(f"{path} has no column {name!r}; its columns are {listed(table.columns)}: see {option}")
+        if not (left_behind and name in columns):
+            table.need(name, option)
     rows = []
     for line, row in zip(table.lines, table.rows, strict=True):
         cells = dict(zip(table.columns, row, strict=True))

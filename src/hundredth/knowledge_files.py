@@ -86,7 +86,7 @@ def tune(
         columns = columns_for(fields, text_columns, label_column)
         words = Verbalisation.default(columns, labels)
         task = Task(name, columns, labels, words, label_column=label_column)
-        found = tune_model(folder, load_labelled(file, task), save=not dry_run)
+        found = tune_model(folder, load_labelled(file, task, options=True), save=not dry_run)
         click.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
 
 

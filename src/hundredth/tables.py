@@ -30,10 +30,15 @@ class Table:
 
     def column(self, name: str) -> list[object]:
         """Return the cells of the column `name`; UserError lists the columns when there is none."""
-        if name not in self.columns:
-            raise UserError(f"{self.path} has no column {name!r}; its columns are {listed(self.columns)}")
+        self.need(name)
         index = self.columns.index(name)
         return [row[index] for row in self.rows]
+
+    def need(self, name: str, option: str = "") -> None:
+        """Raise UserError when there is no column `name`, which lists those there are and points to `option`."""
+        if name not in self.columns:
+            see = f": see {option}" if option else ""
+            raise UserError(f"{self.path} has no column {name!r}; its columns are {listed(self.columns)}{see}")
 
 
 def listed(names: Sequence[str], most: int = 20) -> str:

@@ -6,7 +6,7 @@ from typing import TextIO
 
 from hundredth.errors import UserError
 from hundredth.runtime.texts import checked_text, columns_for
-from hundredth.tables import SUFFIXES, check_file, listed, parse_object, read_table
+from hundredth.tables import SUFFIXES, check_file, parse_object, read_table
 
 Row = tuple[int, tuple[str, ...]]
 
@@ -47,9 +47,7 @@ def _table(path: Path, fields: Sequence[str], columns: Sequence[str]) -> list[Ro
         raise UserError(f"{path} ends in {path.suffix!r}, which is no kind of file of texts read here: use {known}")
     table = read_table(path)
     for name in columns:
-        if name not in table.columns:
-            there = listed(table.columns)
-            raise UserError(f"{path} has no column {name!r}; its columns are {there}: see --text-column")
+        table.need(name, "--text-column")
     rows = zip(*map(table.column, columns), strict=True)
     return [
         (line, _checked(row, fields, f"{path} line {line}")) for line, row in zip(table.lines, rows, strict=True)

@@ -285,7 +285,9 @@ def test_the_command_reads_a_file_and_says_what_was_before_and_is_after(
     assert Manifest.read(model).retrieval.k == found["after"]["k"]
     refused = CliRunner().invoke(app, command[:-2])
     assert (refused.exit_code, refused.stdout) == (2, "")
-    assert "no column 'label'" in refused.stderr
+    assert "no column 'label'; its columns are 'mail', 'intent': see --label-column" in refused.stderr
+    refused = CliRunner().invoke(app, [*command[:4], *command[-2:]])
+    assert "no column 'text'; its columns are 'mail', 'intent': see --text-column" in refused.stderr
     both = CliRunner().invoke(app, [*command[:-1], "mail"])
     assert (both.exit_code, "cannot be the column of both texts and labels" in both.stderr) == (2, True)
     undo = ["knowledge", "tune", str(model.parent), "--undo"]

@@ -58,14 +58,22 @@ def load_task(config: TaskConfig) -> TaskData:
 
 
 def load_labelled(
-    path: Path, task: Task, *, max_characters: int = 20_000, notes: list[str] | None = None
+    path: Path,
+    task: Task,
+    *,
+    max_characters: int = 20_000,
+    notes: list[str] | None = None,
+    options: bool = False,
 ) -> list[Example]:
     """Read labelled examples of a known task: the same columns, and only labels that the task has.
 
-    What is dropped or cut is added to `notes`, or logged as a warning when there is no list to add it to.
+    With `options` the error for a missing column points to the option that names another. What is dropped or cut is
+    added to `notes`, or logged as a warning when there is no list to add it to.
     """
     table = read_table(path)
-    _need_columns(table, (*task.fields, task.label_column))
+    for name in task.fields:
+        table.need(name, "--text-column" if options else "")
+    table.need(task.label_column, "--label-column" if options else "")
     said: list[str] = []
     rows = read_label_rows(table, task.fields, task.label_column, max_characters, said)
     index = {name: number for number, name in enumerate(task.labels)}
@@ -94,7 +102,8 @@ def load_texts(
         table = Table(path, tuple(fields), [(line,) for line in lines], list(range(1, len(lines) + 1)))
     else:
         table = read_table(path)
-    _need_columns(table, fields)
+    for name in fields:
+        table.need(name)
     said: list[str] = []
     examples = [Example(texts) for texts in read_text_rows(table, fields, max_characters, said)]
     _say(said, notes)
@@ -276,11 +285,6 @@ def _cut(examples: list[Example], longest: int, notes: list[str]) -> list[Exampl
     return [
         Example(tuple(text[:longest].rstrip() for text in example.texts), example.label) for example in examples
     ]
-
-
-def _need_columns(table: Table, names: Iterable[str]) -> None:
-    for name in names:
-        table.column(name)
 
 
 def _say(said: list[str], notes: list[str] | None) -> None:
