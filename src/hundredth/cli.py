@@ -46,6 +46,9 @@ def main() -> None:
     if not sys.warnoptions:
         # Libraries tell developers in this way what will change: nothing that a user could act on.
         warnings.simplefilter("ignore", FutureWarning)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # pipes have another encoding on Windows
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     app()
 
 
@@ -134,7 +137,7 @@ def _threshold(model: "Model", abstain_below: float | None, max_error: float | N
 def _texts(
     model: "Model", given: Sequence[str], file: Path | None, text_columns: Sequence[str], blank: list[int]
 ) -> Iterator[console.Numbered]:
-    from hundredth.text_files import read_texts
+    from hundredth.text_files import ERRORS, read_texts
 
     fields = ", ".join(model.fields)
     if given and file is not None:
@@ -150,7 +153,7 @@ def _texts(
     if sys.stdin.isatty():
         raise UserError("no texts: give them as arguments, with --file, or pipe them in")
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict")
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors=ERRORS)
     return read_texts(sys.stdin, model.fields, text_columns, blank)
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from hundredth.entry_files import FileRow, Key
 from hundredth.errors import UserError
 from hundredth.runtime import Model
-from hundredth.runtime.knowledge import Given, check_new_label, unknown_label
+from hundredth.runtime.knowledge import Given, unknown_label
 from hundredth.store import Change, Entry
+from hundredth.store.checks import check_label_name
 from hundredth.store.history import Said, repeating
 
 
@@ -49,7 +50,7 @@ def added_labels(path: Path, rows: Iterable[FileRow], known: Sequence[str], allo
             try:
                 if not allowed:
                     raise unknown_label(name, known)
-                check_new_label(name, [*known, *found])
+                check_label_name(name, [*known, *found])
             except UserError as error:
                 raise type(error)(f"{path} line {row.line}: {error}") from None
             found[name] = None
@@ -118,8 +119,9 @@ def put(
                 added = _entries(again[said], said.at, store.labels)
                 made.append(store.repeat(said.kind, said.at, said.by, said.note, [], added, keys[said]))
     if plain:
-        model.store.put(plain, new_labels=True, by=by, note=note, progress=progress)
-        made.append(model.log(1)[0])
+        change = model.store.put(plain, new_labels=True, by=by, note=note, progress=progress)
+        assert change is not None
+        made.append(change)
     return made
 
 

@@ -2,18 +2,17 @@
 
 import socket
 from collections.abc import Iterable
-from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from hundredth.models import resolve_model
+from hundredth.models import expanded, resolve_model
 
 _TIMEOUT = 2.0  # seconds, for each of the hub's addresses
 
 
 def names_dataset(name: str) -> bool:
     """Tell whether a corpus can only be a dataset on the hub: OWNER/NAME, and no path that is there."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not path.suffix and not path.exists()
 
 

@@ -133,8 +133,11 @@ def add(
     hundredth knowledge add runs/tickets "my card melted" --label card_damaged --new-label
     """
     with opened(model) as loaded, new_labels_by("--new-label"):
-        loaded.store.add([texts], [label], new_labels=new_label, by=who(by), note=note)
-        click.echo(shown(loaded.log(1)[0], as_json))
+        from hundredth.runtime.knowledge import Given
+
+        change = loaded.store.put([Given(texts, label)], new_labels=new_label, by=who(by), note=note)
+        assert change is not None
+        click.echo(shown(change, as_json))
 
 
 @knowledge.command()
@@ -266,6 +269,6 @@ def shown(change: "Change", as_json: bool) -> str:
         for first, last in told[name]
     ]
     undone = ["(undone)"] if change.undone else []
-    return "\t".join([str(change.id), change.at, what, change.by, *ids, one_line(change.note), *undone]).rstrip(
-        "\t"
-    )
+    return "\t".join(
+        [str(change.id), change.at, what, one_line(change.by), *ids, one_line(change.note), *undone]
+    ).rstrip("\t")

@@ -32,12 +32,20 @@ def resolve_model(name: str) -> str | Path:
         if not path.exists():
             raise UserError(f"model {name!r}: {package!r} is installed but has no {inner!r}")
         return path
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.exists():
         return path
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or path.suffix in {".gguf", ".safetensors"}:
         raise UserError(f"model {name!r}: no such file or folder")
     return name
+
+
+def expanded(name: str) -> Path:
+    """Return the path with the user's folder for its `~`; as it is where there is no such user."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def model_stamp(name: str) -> list[object]:

@@ -21,13 +21,13 @@ _POSITIVE = click.IntRange(min=1)
 
 
 class _Seconds(click.FloatRange):
-    """A range that NaN is not in, which is neither below nor above its limits."""
+    """A range without NaN, which is neither below nor above its limits, and without infinity."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the number, or say why it is none."""
         number = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value!r} is not a number.", param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number of seconds.", param, ctx)
         return number
 
 

@@ -11,6 +11,8 @@ from hundredth.tables import SUFFIXES, check_file, parse_object, read_table
 Row = tuple[int, tuple[str, ...]]
 
 _LINES = ".txt"
+# How text is decoded: what is not UTF-8 is found line by line, so that the error can name the line.
+ERRORS = "surrogateescape"
 
 
 def read_texts(
@@ -59,7 +61,7 @@ def _lines(path: Path, fields: Sequence[str], blank: list[int]) -> Iterator[Row]
         known = ", ".join(SUFFIXES)
         raise UserError(f"{path}: one text a line cannot hold {', '.join(fields)}: use {known}")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors=ERRORS, newline="") as file:
             yield from _streamed(file, fields, fields, str(path), blank)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -68,18 +70,19 @@ def _lines(path: Path, fields: Sequence[str], blank: list[int]) -> Iterator[Row]
 def _streamed(
     file: TextIO, fields: Sequence[str], columns: Sequence[str], name: str, blank: list[int]
 ) -> Iterator[Row]:
-    try:
-        for number, line in enumerate(file, start=1):
-            where = f"{name} line {number}"
-            if not line.strip():
-                blank.append(number)
-            elif len(fields) == 1:
-                yield number, _checked([line.rstrip("\r\n")], fields, where)
-            else:
-                row = parse_object(line, where)
-                yield number, _checked([row.get(column) for column in columns], fields, where)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name} is not UTF-8 ({error.reason} at byte {error.start}): convert it first") from error
+    for number, line in enumerate(file, start=1):
+        where = f"{name} line {number}"
+        try:
+            line.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{where} is not UTF-8: convert it first") from None
+        if not line.strip():
+            blank.append(number)
+        elif len(fields) == 1:
+            yield number, _checked([line.rstrip("\r\n")], fields, where)
+        else:
+            row = parse_object(line, where)
+            yield number, _checked([row.get(column) for column in columns], fields, where)
 
 
 def _checked(row: Sequence[object], fields: Sequence[str], where: str) -> tuple[str, ...]:

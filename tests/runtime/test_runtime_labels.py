@@ -214,6 +214,8 @@ def test_no_label_is_left_of_texts_that_are_refused(make_model):
             lambda: model.store.put([Given(("card",), "fee", {"fee": 0.5})], new_labels=True),
             lambda: model.store.put([Given(("card",), "fee", None, "web")], new_labels=True),
             lambda: model.store.add(["card", "money"], ["fee", "costs"]),
+            lambda: model.correct("card", "fee", new_label=True, note=5),
+            lambda: model.correct("card", "fee", new_label=True, by=5),
         ):
             with pytest.raises(UserError):
                 add()
@@ -239,6 +241,31 @@ def test_what_somebody_else_adds_at_the_same_time_is_no_conflict(make_model, mon
         assert other.predict([TEXT]) == ["costs"]
 
 
+def test_a_label_that_is_nearly_one_that_somebody_else_added_is_refused(make_model):
+    """Silent otherwise: both would be there for good."""
+    folder = make_model()
+    with load(folder) as one, load(folder) as other:
+        other.add_label("complaint")
+        for add in (
+            lambda: one.add_label("Complaint"),
+            lambda: one.correct(TEXT, " complaint", new_label=True),
+            lambda: one.store.add([TEXT, TEXT], ["fee", "COMPLAINT"], new_labels=True),
+            lambda: one.add_label("com\u200cplaint"),
+        ):
+            with pytest.raises(UserError, match="did you mean 'complaint'"):
+                add()
+        assert other.labels[3:] == one.labels[3:] == ("complaint",)
+
+
+def test_a_name_may_have_what_joins_letters_but_not_that_alone(make_model):
+    with load(make_model()) as model:
+        for name in ("\u200c", "a\u202eb", "a\u200bb"):
+            with pytest.raises(UserError):
+                model.add_label(name)
+        model.correct(TEXT, "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627", new_label=True)
+        assert model.predict([TEXT]) == [model.labels[3]]
+
+
 def test_an_unknown_label_is_told_with_some_of_many(make_model):
     labels = tuple(f"label_{number}" for number in range(30))
     with load(make_model(labels=labels)) as model, pytest.raises(UnknownLabelError) as refused:
@@ -257,7 +284,9 @@ def test_entries_are_put_in_as_they_are_said_to_be(make_model):
     with load(make_model()) as model:
         with pytest.raises(UnknownLabelError, match="'fee'"):
             model.store.put(given)
-        ids = model.store.put(given, new_labels=True, progress=done.append)
+        change = model.store.put(given, new_labels=True, progress=done.append)
+        assert change == model.log(1)[0]
+        ids = list(change.added)
         entries = [model.store.get(id) for id in ids]
         assert [entry.soft_label.tolist() for entry in entries] == [
             [0, 0.25, 0, 0.75],
@@ -269,8 +298,7 @@ def test_entries_are_put_in_as_they_are_said_to_be(make_model):
         keys, _ = model.embed([entry.texts for entry in entries])
         assert [model.store.search(entry.texts)[0].entry.id for entry in entries] == ids
         assert (sum(done), keys.shape) == (3, (3, 8))
-        assert model.log(1)[0].added == tuple(ids)
-        assert model.store.put([]) == []
+        assert model.store.put([]) is None
 
 
 def test_the_progress_of_many_texts_is_told_in_parts(make_model, monkeypatch):
@@ -278,7 +306,7 @@ def test_the_progress_of_many_texts_is_told_in_parts(make_model, monkeypatch):
     words = ["card", "swallowed", "machine", "ate", "money"]
     done = []
     with load(make_model()) as model:
-        ids = model.store.put([Given((word,), "refund") for word in words], progress=done.append)
+        ids = model.store.put([Given((word,), "refund") for word in words], progress=done.append).added
         assert done == [2, 2, 1]
         for id, word in zip(ids, words, strict=True):
             assert [hit.entry.id for hit in model.store.search(word, 2) if hit.similarity > 0.9999] == [id]

@@ -65,6 +65,7 @@ def test_a_manifest_is_read_back_as_it_was_written(make_model, tmp_path):
         ("retrieval.temperature", 0, "retrieval.temperature is 0.0"),
         ("retrieval.temperature", float("nan"), "retrieval.temperature is NaN"),
         ("retrieval.weight", 1.5, "retrieval.weight is 1.5"),
+        ("retrieval.weight", 10**400, "retrieval.weight is 1000"),
         ("retrieval.weight", None, "retrieval.weight is missing"),
         ("retrieval.wieght", 0.5, "retrieval.wieght is not known"),
         ("calibration.temperature", -1, "calibration.temperature is -1.0"),

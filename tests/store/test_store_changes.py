@@ -285,6 +285,24 @@ def test_a_store_from_before_the_log_is_read_and_gets_one(store, fill, tmp_path,
         assert [entry.id for entry in again.entries("user")] == list(change.added)
 
 
+def test_a_reader_of_a_store_from_before_the_log_sees_the_one_it_gets(store, fill, tmp_path, monkeypatch, caplog):
+    fill(store, 4)
+    store.close()
+    folder = tmp_path / "store"
+    _without_log(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("hundredth.store.store.os.access", lambda *_: False)
+        read_only = KnowledgeStore.open(folder)
+    with read_only, KnowledgeStore.open(folder) as writer:
+        assert read_only.changes() == []
+        change = writer.correct(("x",), 0, np.ones(8))
+        assert len(read_only) == 5
+        assert read_only.changes() == [change]
+        writer.undo(change.id)
+        assert (len(read_only), len(read_only.changes())) == (4, 2)
+    assert "without a trace" not in caplog.text
+
+
 _WRITER = """
 import sys, numpy as np
 from pathlib import Path

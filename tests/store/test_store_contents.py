@@ -1,4 +1,5 @@
 import logging
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -191,6 +192,19 @@ def test_a_closed_store_says_so(store):
 def test_a_store_is_never_made_over_another(store, tmp_path):
     with pytest.raises(UserError, match="already exists"):
         KnowledgeStore.create(tmp_path / "store", LABELS, 8, "encoder-1")
+
+
+def test_a_store_does_not_take_the_log_of_one_that_is_gone_for_its_own(store, fill, tmp_path):
+    """Silent otherwise: SQLite plays it into the new file, and the store is the old one."""
+    fill(store, 3)
+    folder = tmp_path / "new"
+    folder.mkdir()
+    shutil.copy(tmp_path / "store" / "store.db-wal", folder)
+    with pytest.raises(UserError, match=r"store.db-wal is left of a store"):
+        KnowledgeStore.create(folder, ("a", "b"), 4, "encoder-2")
+    (folder / "store.db-wal").unlink()
+    with KnowledgeStore.create(folder, ("a", "b"), 4, "encoder-2") as new:
+        assert (len(new), new.labels, new.dimension) == (0, ("a", "b"), 4)
 
 
 @pytest.mark.parametrize("labels", ["ab", [], ["a", "a"]])

@@ -9,6 +9,7 @@ import pytest
 from hundredth.store import KnowledgeStore
 from hundredth.store import index as index_module
 from hundredth.store.checks import unit_keys
+from hundredth.store.index import SearchIndex
 from hundredth.store.index_file import read_index, write_index
 
 
@@ -132,6 +133,29 @@ def test_a_result_does_not_depend_on_the_batch_that_the_query_comes_in(store, fi
         alone = store.search(keys[row : row + 1], 16)
         assert np.array_equal(alone.ids[0], together.ids[row])
         assert np.array_equal(alone.similarities[0], together.similarities[row])
+
+
+def test_many_equal_keys_are_compared_in_parts_that_fit_into_memory(store, fill, monkeypatch):
+    """Silent otherwise: one text near a thousand equal keys makes the candidates of all others a thousand too."""
+    keys = np.random.default_rng(5).normal(size=(1500, 8))
+    keys[200:1200] = keys[0]
+    fill(store, 1500, keys=keys)
+    queries = np.concatenate([keys[1200:], keys[:5], keys[1200:]])
+    expected = store.search(queries, 8)
+    sizes, candidates = [], SearchIndex._candidates
+
+    def counted(self, some, proposals, lists):
+        sizes.append((len(some), len(some) * proposals * 8))
+        return candidates(self, some, proposals, lists)
+
+    monkeypatch.setattr(SearchIndex, "_candidates", counted)
+    monkeypatch.setattr("hundredth.store.index._CANDIDATES", 20_000)
+    found = store.search(queries, 8)
+    assert np.array_equal(found.ids, expected.ids)
+    assert np.array_equal(found.similarities, expected.similarities)
+    assert found.ids[300].tolist() == [1, *range(201, 208)]
+    assert all(numbers <= 20_000 for _, numbers in sizes)
+    assert max(rows for rows, _ in sizes) > 50
 
 
 def test_among_near_ties_the_result_is_that_of_a_comparison_with_every_key(store, fill):

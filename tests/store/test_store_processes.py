@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from hundredth.errors import ConflictError, NotThereError, UnavailableError
 from hundredth.store import KnowledgeStore
+from hundredth.store.connection import Connection
 
 LABELS = ("billing", "delivery", "other")
 ONE_HOT = np.eye(3)
@@ -200,6 +201,29 @@ def test_a_store_that_was_replaced_is_searched_but_takes_no_change(store, fill, 
     assert store.search(keys, 1).ids[:, 0].tolist() == ids
     with pytest.raises(UnavailableError, match="was replaced or removed since it was opened"):
         store.correct(("x",), 1, keys[0])
+
+
+def test_a_store_that_is_replaced_while_a_change_waits_for_its_lock_takes_none(store, fill, tmp_path, monkeypatch):
+    """Silent otherwise: the change is told to be made, and is gone with the old file."""
+    _, keys, _ = fill(store, 3)
+    begin, check = Connection.begin_change, Connection._check_current
+
+    def slow(self):
+        def checked(_):
+            check(self)
+            monkeypatch.setattr(Connection, "_check_current", check)
+            _replace(tmp_path / "store")
+
+        monkeypatch.setattr(Connection, "begin_change", begin)
+        monkeypatch.setattr(Connection, "_check_current", checked)
+        return begin(self)
+
+    monkeypatch.setattr(Connection, "begin_change", slow)
+    with pytest.raises(UnavailableError, match="was replaced or removed since it was opened"):
+        store.correct(("x",), 1, keys[0])
+    with KnowledgeStore.open(tmp_path / "store") as new:
+        assert len(new.changes()) == 1
+        new.correct(("x",), 1, keys[0])
 
 
 def test_a_store_that_was_replaced_leaves_the_new_ones_index_alone(store, fill, tmp_path, caplog):

@@ -12,7 +12,7 @@ from hundredth.errors import ConflictError, UnknownLabelError, UserError
 from hundredth.runtime.encoder import Encoder
 from hundredth.runtime.texts import Text, as_fields
 from hundredth.store import ORIGINS, Change, Entry, Filter, KnowledgeStore, Origin, Page
-from hundredth.store.checks import check_label_name
+from hundredth.store.checks import check_label_name, near_label
 
 _AT_ONCE = 1024  # texts encoded between two reports of the progress
 _NAMED = 20  # labels that an error lists
@@ -69,7 +69,8 @@ class Given:
 
     def row(self, labels: Sequence[str]) -> list[float]:
         """Return the soft label in the order of these labels, which are all that there are."""
-        return [self.probabilities.get(name, 0.0) for name in labels]
+        chances = self.probabilities
+        return [chances.get(name, 0.0) for name in labels]
 
     @property
     def shown_label(self) -> str:
@@ -107,11 +108,9 @@ class ModelStore:
         Labels are names that the model knows; with `new_labels` those that it does not know are added first, but
         for one that differs from a known one by case or white space alone, which is refused.
         """
-        rows = as_fields(texts, self._fields)
-        if isinstance(labels, str) or len(labels) != len(rows):
-            raise UserError(f"{len(rows)} texts need a list of as many labels, not {labels!r}")
-        given = [Given(row, label) for row, label in zip(rows, labels, strict=True)]
-        return self.put(given, new_labels=new_labels, by=by, note=note)
+        given = labelled(as_fields(texts, self._fields), labels)
+        change = self.put(given, new_labels=new_labels, by=by, note=note)
+        return [] if change is None else list(change.added)
 
     def put(
         self,
@@ -121,8 +120,8 @@ class ModelStore:
         by: str = "",
         note: str = "",
         progress: Callable[[int], object] | None = None,
-    ) -> list[int]:
-        """Add entries of any origin as one change, and return their ids.
+    ) -> Change | None:
+        """Add entries of any origin as one change, and return it; None where there are no entries.
 
         `progress` is told from time to time how many more of the texts have been encoded, which takes the longest.
         """
@@ -130,7 +129,7 @@ class ModelStore:
         names = list(dict.fromkeys(name for one in entries for name in one.labels))
         self._check_labels(names, new_labels)
         if not rows:
-            return []
+            return None
         parts: list[NDArray[np.float32]] = []
         for start in range(0, len(rows), _AT_ONCE):
             parts.append(self._encoder.encode(rows[start : start + _AT_ONCE])[0])
@@ -142,7 +141,7 @@ class ModelStore:
         soft_labels = [one.row(known) for one in entries]
         labels = [None if one.label is None else known.index(one.label) for one in entries]
         origins = [one.origin for one in entries]
-        return self._store.add(rows, soft_labels, np.concatenate(parts), origins, labels, by, note)
+        return self._store.put(rows, soft_labels, np.concatenate(parts), origins, labels, by, note)
 
     def correct(self, text: Text, label: str, *, new_label: bool = False, by: str = "", note: str = "") -> Change:
         """Say what the label of a text is: from now on it is that of all nearly identical texts too.
@@ -172,8 +171,6 @@ class ModelStore:
                 it differs from a known one by case or white space alone.
             ConflictError: there is such a label.
         """
-        if label not in self._store.labels:
-            check_new_label(label, self._store.labels)
         return self._store.add_label(label, by, note)
 
     def add_labels(self, labels: Iterable[str], *, by: str = "", note: str = "") -> None:
@@ -256,47 +253,31 @@ class ModelStore:
         return self._store.labels.index(label)
 
     def _check_labels(self, names: Iterable[str], new_labels: bool) -> None:
-        seen = list(self._store.labels)
+        with self._store.unchanging():  # which also tells of labels that another process has added
+            seen = list(self._store.labels)
         for name in names:
             if not new_labels:
                 self._index(name)
             elif name not in seen:
-                check_new_label(name, seen)
+                check_label_name(name, seen)
                 seen.append(name)
 
 
-def check_new_label(name: str, known: Sequence[str]) -> None:
-    """Refuse a new label that is no name, or that differs from one of those `known` by case or white space alone.
-
-    Raises:
-        UserError: it is one of these.
-    """
-    if (near := _nearly(name, known)) is not None:
-        raise near
-    check_label_name(name)
+def labelled(rows: Sequence[tuple[str, ...]], labels: Sequence[str]) -> list[Given]:
+    """Pair texts with the names of their labels; UserError where these are not as many."""
+    if isinstance(labels, str) or len(labels) != len(rows):
+        raise UserError(f"{len(rows)} texts need a list of as many labels, not {labels!r}")
+    return [Given(row, label) for row, label in zip(rows, labels, strict=True)]
 
 
 def unknown_label(label: str, known: Sequence[str]) -> UserError:
     """Return the error for a label that is none of those `known`: UnknownLabelError if it can be added."""
-    if (near := _nearly(label, known)) is not None:
+    if isinstance(label, str) and (near := near_label(label, known)) is not None:
         return near
     more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
     return UnknownLabelError(
         f"unknown label {label!r}: this model knows {', '.join(known[:_NAMED])}{more}; a new one is added first"
     )
-
-
-def _nearly(label: str, known: Sequence[str]) -> UserError | None:
-    if not isinstance(label, str):
-        return None
-    for name in known:
-        if _folded(name) == _folded(label):
-            return UserError(f"unknown label {label!r}: did you mean {name!r}?")
-    return None
-
-
-def _folded(label: str) -> str:
-    return " ".join(label.casefold().split())
 
 
 def hits(entries: Sequence[Entry], similarities: Iterable[float]) -> list[Hit]:

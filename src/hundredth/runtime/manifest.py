@@ -217,12 +217,12 @@ def _typed(part: dict[str, Any], kind: type, prefix: str) -> dict[str, Any]:
         if expected is int:
             _check(isinstance(value, int) and not isinstance(value, bool), where, value, "a whole number")
         elif expected is float:
-            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            number = isinstance(value, int | float) and not isinstance(value, bool) and _finite(value)
             _check(number, where, value, "a number")
             value = float(value)
         elif expected in (tuple[float, ...], tuple[int, ...]):
             kinds = (int,) if expected == tuple[int, ...] else (int, float)
-            plain = isinstance(value, list) and all(type(one) in kinds and math.isfinite(one) for one in value)
+            plain = isinstance(value, list) and all(type(one) in kinds and _finite(one) for one in value)
             _check(plain, where, value, "a list of whole numbers" if kinds == (int,) else "a list of numbers")
             value = tuple(value)
         elif expected == tuple[str, ...]:
@@ -258,6 +258,13 @@ def _span(most: int) -> str:
 def _shown(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number larger than any float
+        return False
 
 
 def _positive(value: float) -> bool:

@@ -58,7 +58,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         assert isinstance(error, UserError)
         if isinstance(error, UnavailableError):
             service.models.poke()  # the folder may have been replaced
-        return from_user_error(error, settings.folder).response()
+        return from_user_error(error, settings.folder.absolute()).response()
 
     app.add_exception_handler(UserError, of_the_model)
     app.add_middleware(Hosts, accepted=accepted)

@@ -25,8 +25,8 @@ _REFUSAL = (
 class Connection(H11Protocol):
     """uvicorn's, which waits for ever for a head, and takes connections until there are no more file descriptors.
 
-    One that is over `most` is told so and closed; so is one whose head takes longer than `head_timeout` seconds,
-    without a word.
+    One that is over `most` is told so and closed; so is one whose head takes longer than `head_timeout` seconds, or
+    the rest of a body that was answered without having been read, without a word.
     """
 
     _warned = -_SECONDS_BETWEEN_WARNINGS
@@ -50,10 +50,14 @@ class Connection(H11Protocol):
             _log.warning("more than %d connections: new ones are refused (see --max-connections)", self._most)
 
     def data_received(self, data: bytes) -> None:
-        """Read, and wait only so long for the rest of a head."""
+        """Read, and wait only so long for the rest of a head, or of a body that nobody waits for."""
         super().data_received(data)
+        state = self.conn.their_state
+        if state is h11.SEND_BODY and self.cycle.response_complete:
+            if self._waiting is None:
+                self._wait()
         # Between two requests uvicorn's own time runs, until the first byte of the next.
-        if self.conn.their_state is not h11.IDLE:
+        elif state is not h11.IDLE:
             self._wait_no_more()
         elif self._waiting is None and self.conn.trailing_data[0]:
             self._wait()

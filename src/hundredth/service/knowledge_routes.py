@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from hundredth.errors import UnknownLabelError
 from hundredth.runtime import ModelStore
+from hundredth.runtime.knowledge import labelled
 from hundredth.service.bodies import guarded
 from hundredth.service.errors import ApiError
 from hundredth.service.models import Served
@@ -21,7 +22,6 @@ from hundredth.store import Change, Entry
 
 T = TypeVar("T")
 _MOST_SHOWN = 1000
-_RECENT = 16  # changes among which one that was just made is looked for first
 _Id = Annotated[int, Path(ge=1, le=LARGEST_ID, description="Id of an entry.", examples=[17])]
 _Limit = Annotated[int, Query(ge=1, le=_MOST_SHOWN, description="How many at most.", examples=[50])]
 
@@ -105,9 +105,11 @@ def writing_routes(service: Service) -> APIRouter:
         with service.models.using() as served:
             store, by = _writable(served), name_of(request)
             rows = service.rows(request, served.model, asked.texts)
-            work = partial(store.add, rows, asked.labels, new_labels=asked.new_labels, by=by, note=asked.note)
-            ids, change = await service.change(request, served, partial(_added, store, work))
-            return reply({"ids": ids, "change": _told(change)}, 201)
+            given = labelled(rows, asked.labels)
+            work = partial(store.put, given, new_labels=asked.new_labels, by=by, note=asked.note)
+            change = await service.change(request, served, partial(_hinting, work, "new_labels"))
+            assert change is not None
+            return reply({"ids": list(change.added), "change": _told(change)}, 201)
 
     @writes.post(
         "/v1/knowledge/correct",
@@ -159,13 +161,6 @@ def _writable(served: Served) -> ModelStore:
     if not store.writable:
         raise ApiError(403, "forbidden", "the model's folder is read-only here, so nothing can be changed")
     return store
-
-
-def _added(store: ModelStore, work: Callable[[], list[int]]) -> tuple[list[int], Change]:
-    """Add entries, and find the change in the log: others may have made some since."""
-    ids = _hinting(work, "new_labels")
-    latest = (change for limit in (_RECENT, None) for change in store.log(limit))
-    return ids, next(change for change in latest if change.kind == "add" and ids[0] in change.added)
 
 
 def _hinting(work: Callable[[], T], setting: str) -> T:

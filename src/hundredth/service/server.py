@@ -24,7 +24,7 @@ from hundredth.service.connections import Connection, room_for
 from hundredth.service.logs import CONFIG
 from hundredth.service.metrics import FOLDER_VARIABLE
 from hundredth.service.service import Service
-from hundredth.service.settings import TOKEN_VARIABLE, ServiceSettings
+from hundredth.service.settings import TOKEN_VARIABLE, ServiceSettings, is_loopback
 from hundredth.service.workers import Workers
 
 _log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ def serve(settings: ServiceSettings, say: Callable[[str], None]) -> None:
     threads = settings.threads or max(1, available_threads() // settings.workers)
     settings = settings.model_copy(update={"threads": threads})
     with _listening(settings.host, settings.port) as listening:
+        settings = _as_bound(settings, listening.getsockname()[0])
         app = create_app(settings)
         for line in banner(app.state.service, listening):
             say(line)
@@ -138,8 +139,9 @@ def _listening(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-    except socket.gaierror as error:
-        raise UserError(f"{host} is no address of this machine: {error.strerror}; try --host 127.0.0.1") from error
+    except (socket.gaierror, UnicodeError) as error:  # the latter where it cannot be a name at all
+        reason = error.strerror if isinstance(error, OSError) else "not a name of a host"
+        raise UserError(f"{host} is no address of this machine: {reason}; try --host 127.0.0.1") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UserError(
@@ -148,6 +150,15 @@ def _listening(host: str, port: int) -> socket.socket:
         raise UserError(f"port {port} of {host} cannot be listened at: {error.strerror}") from error
     listening.set_inheritable(True)
     return listening
+
+
+def _as_bound(settings: ServiceSettings, address: str) -> ServiceSettings:
+    """Return the settings of a service at a loopback address that was named in another way, as `127.1` or a name."""
+    if settings.is_local or not is_loopback(address):
+        return settings
+    return settings.model_copy(
+        update={"host": address, "allowed_hosts": (settings.host, *settings.allowed_hosts)}
+    )
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

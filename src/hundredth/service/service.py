@@ -15,6 +15,7 @@ from hundredth.service.metrics import Metrics
 from hundredth.service.models import Models, Served
 from hundredth.service.pool import Pool, wait_for
 from hundredth.service.settings import ServiceSettings
+from hundredth.store.checks import is_printable
 
 T = TypeVar("T")
 Row = tuple[str, ...]
@@ -29,7 +30,7 @@ class Service:
         self.settings = settings
         self.access = Access(settings)
         self.metrics = Metrics()
-        self.models = Models(settings.folder, settings.threads, settings.engine, self.metrics)
+        self.models = Models(settings.folder.absolute(), settings.threads, settings.engine, self.metrics)
         self.batcher = Batcher(self.models, self.metrics, settings.max_batch, settings.max_queue)
         self.pool = Pool(self.models, _THREADS, settings.max_pending)
         # Apart, as they may wait long for another process's change to end.
@@ -93,7 +94,7 @@ def name_of(request: Request) -> str:
     except UnicodeDecodeError:  # as browsers send it
         name = given
     name = name.strip() or "http"
-    if len(name) > _LONGEST_NAME or not name.isprintable():
+    if len(name) > _LONGEST_NAME or not is_printable(name):
         message = f"the name in X-User must be at most {_LONGEST_NAME} printable characters"
         raise ApiError(422, "bad_request", message)
     return name

@@ -74,8 +74,7 @@ def record(
     Raises:
         UserError: `by` or `note` is no text.
     """
-    for name, value in (("by", by), ("note", note)):
-        _check_text(name, value)
+    check_said(by, note)
     at = at or datetime.now(UTC).isoformat(timespec="seconds")
     values = (kind, at, by, note, json.dumps(runs(added)), undoes)
     change = connection.execute(
@@ -182,11 +181,13 @@ def _altered_since(connection: sqlite3.Connection, change: int, ids: Iterable[in
     return None
 
 
-def _check_text(name: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise UserError(f"{name} is {value!r}: give a text for the log, or leave it out")
-    if not is_unicode(value):
-        raise UserError(f"{name} is {value!r}, which is not valid Unicode: write it anew")
+def check_said(by: object, note: object) -> None:
+    """Refuse what cannot stand in the log as who made a change, and why."""
+    for name, value in (("by", by), ("note", note)):
+        if not isinstance(value, str):
+            raise UserError(f"{name} is {value!r}: give a text for the log, or leave it out")
+        if not is_unicode(value):
+            raise UserError(f"{name} is {value!r}, which is not valid Unicode: write it anew")
 
 
 def _is_of_the_model(connection: sqlite3.Connection, added: str) -> bool:

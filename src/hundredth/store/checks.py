@@ -13,6 +13,8 @@ from hundredth.errors import ConflictError, UserError
 from hundredth.store.entries import ORIGINS, NewEntry, Origin
 
 LONGEST_NAME = 500  # characters of a label
+# By which some scripts join letters, or keep them apart: they belong to names, though nothing is seen of them.
+_JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))
 
 
 def unit_keys(keys: ArrayLike, dimension: int) -> NDArray[np.float32]:
@@ -76,19 +78,39 @@ def check_label_name(name: str, known: Sequence[str] = ()) -> None:
     """Refuse what is no name for a new label: it is shown in lists and tables, and has to be typed again.
 
     Raises:
-        UserError: it is empty or very long, has other whitespace than single spaces inside, or is not printable.
+        UserError: it is empty or very long, has other whitespace than single spaces inside, or is not printable; or
+            it differs from one of those `known` by case or white space alone.
         ConflictError: it is one of those `known`.
     """
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str) or not name.translate(_JOINERS).strip():
         raise UserError(f"a label needs a name, not {name!r}")
+    if name in known:
+        raise ConflictError(f"there is a label {name!r} already")
+    if (near := near_label(name, known)) is not None:
+        raise near
     if len(name) > LONGEST_NAME:
         raise UserError(f"a label of {len(name)} characters is given: at most {LONGEST_NAME} make a name")
-    if name != " ".join(name.split()) or not name.isprintable():
+    if name != " ".join(name.split()) or not is_printable(name):
         raise UserError(
             f"a new label cannot be named {name!r}: use printable characters and single spaces between words"
         )
-    if name in known:
-        raise ConflictError(f"there is a label {name!r} already")
+
+
+def near_label(label: str, known: Sequence[str]) -> UserError | None:
+    """Return the error for a label that differs from one of those `known` by case or white space alone."""
+    for name in known:
+        if _folded(name) == _folded(label):
+            return UserError(f"unknown label {label!r}: did you mean {name!r}?")
+    return None
+
+
+def is_printable(text: str) -> bool:
+    """Whether a text has letters, signs and spaces alone, on one line."""
+    return text.translate(_JOINERS).isprintable()
+
+
+def _folded(label: str) -> str:
+    return " ".join(label.translate(_JOINERS).casefold().split())
 
 
 def check_texts(texts: tuple[str, ...], position: int) -> None:

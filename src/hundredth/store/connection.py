@@ -67,9 +67,7 @@ class Connection:
         """Start a transaction that may change; False where another process is in the middle of one."""
         if not self.writable:
             raise UnavailableError(f"{self.path} cannot be changed: its folder is read-only")
-        if not self.is_current:
-            # Silent otherwise: the change would go into a file that nobody reads any more.
-            raise UnavailableError(f"{self.path} was replaced or removed since it was opened: open it again")
+        self._check_current()
         with self._reporting("written"):
             self._connection.execute("PRAGMA busy_timeout = 0")
             try:
@@ -80,6 +78,12 @@ class Connection:
                 raise
             finally:
                 self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        # Whoever replaces a store holds its lock until that is done: looked at in it, this cannot change any more.
+        try:
+            self._check_current()
+        except UnavailableError:
+            self._connection.execute("ROLLBACK")
+            raise
         return True
 
     @contextmanager
@@ -92,6 +96,11 @@ class Connection:
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+
+    def _check_current(self) -> None:
+        if not self.is_current:
+            # Silent otherwise: the change would go into a file that nobody reads any more.
+            raise UnavailableError(f"{self.path} was replaced or removed since it was opened: open it again")
 
     def _connect(self) -> None:
         """Open the file; what is seen of it is kept where later changes of it would go unnoticed."""

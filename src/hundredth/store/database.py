@@ -49,7 +49,13 @@ _LOG = (_CHANGES, _REPLACED, _REPLACED_INDEX)
 
 
 def create_database(path: Path, labels: Sequence[str], dimension: int, encoder: str) -> None:
-    """Make an empty database at `path`, whole or not at all."""
+    """Make an empty database at `path`, whole or not at all.
+
+    Raises:
+        UserError: there is a log of a database that is gone, which SQLite would take for the new one's.
+    """
+    if (log := _log_of(path)).exists():
+        raise UserError(f"{log} is left of a store that was here: put its {path.name} back, or delete it too")
     meta = {
         "labels": json.dumps(list(labels)),
         "dimension": str(dimension),

@@ -96,6 +96,12 @@ class EntryTable(Connection):
             self._connection.close()
             raise
 
+    def has_log(self) -> bool:
+        """Whether there is a log of changes: another process may have added it since."""
+        if not self._has_log:
+            self._has_log = bring_up_to_date(self._connection, self.path, writable=False)
+        return self._has_log
+
     def generation(self) -> int:
         """Return how many changes have been made, by this process or another."""
         with self._reporting("read"):
@@ -171,7 +177,7 @@ class EntryTable(Connection):
     def changes(self, limit: int | None) -> list[Change]:
         """Return the last `limit` changes, or all, the latest first; none where there is no log."""
         with self._reporting("read"):
-            return changes.read_changes(self._connection, limit) if self._has_log else []
+            return changes.read_changes(self._connection, limit) if self.has_log() else []
 
     def get(self, id: int) -> Entry | None:
         """Return one entry, or None when there is none with this id."""

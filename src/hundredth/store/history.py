@@ -124,7 +124,7 @@ class HistoryTable(EntryTable):
             entries += page
         with self._reporting("read"):
             query = f"SELECT change, {_COLUMNS} FROM replaced ORDER BY change, id"
-            rows = self._connection.execute(query).fetchall() if self._has_log else []
+            rows = self._connection.execute(query).fetchall() if self.has_log() else []
         replaced = [(change, self._entry(tuple(row))) for change, *row in rows]
         return History(self.base_labels, self.labels, entries, self.changes(None)[::-1], replaced)
 

@@ -26,7 +26,8 @@ LISTS_VISITED = 32
 # Similarities this close may be swapped by rounding, faiss's own or that of an encoder.
 TIE = 1e-5
 
-_CHUNK = 1024  # queries searched at once, which bounds the memory for candidates
+_CHUNK = 1024  # queries searched at once at most
+_CANDIDATES = 1 << 25  # numbers of candidates' keys held at once, 128 MiB: fewer queries where each has many
 
 Ids = NDArray[np.int64]
 Matrix = NDArray[np.float32]
@@ -120,9 +121,9 @@ class SearchIndex:
 
         `exclude_ids` (B,) leaves one entry out of each query's result: its own, in leave-one-out.
         """
-        parts = []
-        for start in range(0, max(len(queries), 1), _CHUNK):
-            rows = slice(start, start + _CHUNK)
+        parts, chunk = [], self._at_once(self._proposals(k, exclude_ids)[0])
+        for start in range(0, max(len(queries), 1), chunk):
+            rows = slice(start, start + chunk)
             excluded = None if exclude_ids is None else exclude_ids[rows]
             parts.append(self._neighbours(queries[rows], k, excluded))
         if len(parts) == 1:
@@ -138,7 +139,7 @@ class SearchIndex:
         count, labels = len(queries), self._soft_labels.shape[1]
         width = 0
         if self._size and count and k:
-            positions, cosines, complete = self._nearest(queries, k, excluded)
+            positions, cosines, complete = self._nearest(queries, k, excluded, *self._proposals(k, excluded))
             width = positions.shape[1]
             ids, soft_labels = self._ids.take(positions), self._soft_labels.take(positions, axis=0)
             if width == k and complete:
@@ -155,32 +156,49 @@ class SearchIndex:
             padded.soft_labels[:, :width][found] = soft_labels[found]
         return padded
 
-    def _nearest(self, queries: Matrix, k: int, excluded: Ids | None) -> tuple[Ids, Matrix, bool]:
-        """Return positions (B, <=k) and cosines of the nearest, best first; whether all are entries, not -inf."""
+    def _proposals(self, k: int, excluded: Ids | None) -> tuple[int, int]:
+        """Return how many candidates faiss is asked for first, and in how many lists."""
         wanted = k + (excluded is not None)
-        rows, margin = np.arange(len(queries))[:, None], 2 * TIE if self._newest_first else TIE
         proposals, lists = (wanted + 16, 0) if self.exact else (4 * wanted + 64, LISTS_VISITED)
-        while True:
-            proposals = min(proposals, self._size)
-            positions, cosines, complete = self._candidates(queries, proposals, lists)
-            worst = cosines.min(axis=1) if self.exact or self._newest_first else None
-            if excluded is not None:
-                cosines[self.ids.take(positions) == excluded[:, None]] = -np.inf
-            # Candidates come in the order in which they win a tie.
-            if self._newest_first:
-                order = _newest_of_near(cosines, k)
-            else:
-                order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-            best = cosines[rows, order]
-            if excluded is not None or not complete:
-                complete = bool(np.isfinite(best).all())
-            if worst is not None and proposals < self._size and (best[:, -1] - worst <= margin).any():
-                proposals *= 4  # faiss may cut anywhere within a group of ties: go on until all of it has been seen
-            elif not self.exact and lists < self.proposer.nlist and not complete:
-                lists *= 4  # lists differ in size: a query whose lists hold too few entries visits more of them
-            else:
-                break
-        return positions[rows, order], best, complete
+        return min(proposals, self._size), lists
+
+    def _at_once(self, proposals: int) -> int:
+        """Return for how many queries so many candidates fit into memory."""
+        numbers = proposals * int(self._keys.shape[1])
+        return max(1, min(_CHUNK, _CANDIDATES // max(1, numbers)))
+
+    def _nearest(
+        self, queries: Matrix, k: int, excluded: Ids | None, proposals: int, lists: int
+    ) -> tuple[Ids, Matrix, bool]:
+        """Return positions (B, <=k) and cosines of the nearest, best first; whether all are entries, not -inf."""
+        rows, margin = np.arange(len(queries))[:, None], 2 * TIE if self._newest_first else TIE
+        positions, cosines, complete = self._candidates(queries, proposals, lists)
+        worst = cosines.min(axis=1) if self.exact or self._newest_first else None
+        if excluded is not None:
+            cosines[self.ids.take(positions) == excluded[:, None]] = -np.inf
+        # Candidates come in the order in which they win a tie.
+        if self._newest_first:
+            order = _newest_of_near(cosines, k)
+        else:
+            order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+        positions, best = positions[rows, order], cosines[rows, order]
+        if excluded is not None or not complete:
+            complete = bool(np.isfinite(best).all())
+        again: list[tuple[Any, int, int]] = []
+        if worst is not None and proposals < self._size and (tied := best[:, -1] - worst <= margin).any():
+            # faiss may cut anywhere within a group of ties: go on until all of it has been seen
+            again.append((tied, min(4 * proposals, self._size), lists))
+        if not self.exact and lists < self.proposer.nlist and not complete:
+            # lists differ in size: a query whose lists hold too few entries visits more of them
+            again.append((~np.isfinite(best).all(axis=1), proposals, 4 * lists))
+        for which, proposals, lists in again:
+            places, chunk = np.flatnonzero(which), self._at_once(proposals)
+            for start in range(0, len(places), chunk):
+                some = places[start : start + chunk]
+                left_out = None if excluded is None else excluded[some]
+                positions[some], best[some], _ = self._nearest(queries[some], k, left_out, proposals, lists)
+            complete = bool(np.isfinite(best).all())
+        return positions, best, complete
 
     def _candidates(self, queries: Matrix, proposals: int, lists: int) -> tuple[Ids, Matrix, bool]:
         """Return positions (B, F) of faiss's proposals, the first to win a tie first, and their exact cosines.

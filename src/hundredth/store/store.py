@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hundredth.errors import NotThereError, UserError
 from hundredth.store.access import Access
-from hundredth.store.changes import Change
+from hundredth.store.changes import Change, check_said
 from hundredth.store.checks import check_label_name, entry_ids, label_index, new_entries, soft_label_rows, unit_keys
 from hundredth.store.database import DATABASE, create_database
 from hundredth.store.derived import Derived
@@ -110,7 +110,21 @@ class KnowledgeStore:
         by: str = "",
         note: str = "",
     ) -> list[int]:
-        """Add N entries in one transaction and return their ids.
+        """Add N entries as `put` does, and return their ids."""
+        change = self.put(texts, soft_labels, keys, origins, labels, by, note)
+        return [] if change is None else list(change.added)
+
+    def put(
+        self,
+        texts: Sequence[tuple[str, ...]],
+        soft_labels: ArrayLike,
+        keys: ArrayLike,
+        origins: Sequence[Origin] | Origin,
+        labels: Sequence[int | None],
+        by: str = "",
+        note: str = "",
+    ) -> Change | None:
+        """Add N entries in one transaction and return the change; None where there are no entries.
 
         `soft_labels` (N, C) rows sum to 1, and may lack the labels added last; `keys` (N, d) are normalised here;
         `origins` is one for all or one each; `labels` are gold labels' indices or None; `by` and `note` go into the
@@ -119,9 +133,9 @@ class KnowledgeStore:
         classes = len(self.labels), len(self.base_labels)
         entries = new_entries(texts, soft_labels, keys, origins, labels, self.dimension, *classes)
         if not entries:
-            return []
+            return None
         with self._access.changing():
-            return list(self._table.replace("add", (), entries, by, note).added)
+            return self._table.replace("add", (), entries, by, note)
 
     def delete(self, ids: Iterable[int], by: str = "", note: str = "") -> int:
         """Delete entries in one transaction; unknown ids are passed over. Returns how many went."""
@@ -180,11 +194,12 @@ class KnowledgeStore:
         """Add a label behind those there are; it is for good, and predicted as soon as entries have it.
 
         Raises:
-            UserError: it is no name (see `check_label_name`).
+            UserError: it is no name, or nearly one that there is (see `check_label_name`); or `note` is no text.
             ConflictError: there is such a label.
         """
         with self._access.changing():
             check_label_name(name, self.labels)
+            check_said(by, note)
             return self._table.add_label(name, by, f"new label {name!r}" + (f": {note}" if note else ""))
 
     def undo(self, change: int, by: str = "", note: str = "") -> Change:

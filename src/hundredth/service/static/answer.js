@@ -15,12 +15,12 @@ export function topAndRest(items, properties, what) {
     list.replaceChildren(...(open ? items : items.slice(0, FIRST)));
     more.textContent = open ? `Show ${FIRST} ${what}` : `Show all ${count(items.length)} ${what}`;
     more.setAttribute("aria-expanded", String(open));
-    for (const [name, value] of Object.entries({ class: "scroll", tabindex: "0", role: "region" })) {
+    const region = { class: "scroll", tabindex: "0", role: "region", "aria-label": `All ${what}` };
+    for (const [name, value] of Object.entries(region)) {
       if (open) frame.setAttribute(name, value);
       else frame.removeAttribute(name);
     }
   };
-  frame.setAttribute("aria-label", `All ${what}`);
   more.addEventListener("click", () => set(more.getAttribute("aria-expanded") === "false"));
   set(false);
   return items.length > FIRST ? h("div", {}, frame, more) : list;

@@ -69,6 +69,7 @@ export function askView(model) {
       why.replaceChildren();
       return empty.focus();
     }
+    correct.leave();
     form.setAttribute("aria-busy", "true");
     stale.hidden = true;
     shown = null;

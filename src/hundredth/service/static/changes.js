@@ -35,13 +35,10 @@ export function addView(model, added) {
       outcome.replaceChildren();
       const chosen = label.read();
       const labels = given.map(() => chosen.label);
-      const { ids: made } = await api.add(given, labels, note.value.trim(), chosen.isNew);
+      const { ids: made, change } = await api.add(given, labels, note.value.trim(), chosen.isNew);
       label.saved(chosen);
       inputs.clear();
       count();
-      // The answer names entries; what can be taken back is the change that added them.
-      const { changes } = await api.log(SHOWN);
-      const change = changes.find((one) => one.kind === "add" && one.added[0]?.[0] === made[0]);
       added(`${plural(made.length, "text")} added.`, change);
     }),
   );

@@ -3,12 +3,13 @@
 import * as api from "./api.js";
 import { attempt, gate } from "./access.js";
 import { action, announce, h, labelled, noteInput, whileBusy } from "./dom.js";
-import { labelChoice } from "./labels.js";
+import { labelChoice, learn } from "./labels.js";
 import { percent } from "./words.js";
 
 const said = ({ label, probability }) => [h("strong", { dir: "auto" }, label), ` ${percent(probability)}`];
 
-// `again` asks a text anew and returns its explanation.
+// `again` asks a text anew and returns its explanation. `begin` is called with every answer, and `leave` when another
+// text is asked.
 export function correctView(model, again) {
   let text = null;
   let current = null; // its explanation
@@ -17,28 +18,35 @@ export function correctView(model, again) {
   const save = h("button", { type: "submit" }, "Save");
   const outcome = h("div", { class: "outcome" });
 
-  const changed = async (title, undo = null) => {
-    const before = current;
-    current = await again(text);
-    const line = h("p", {}, `${title}: `, said(before), " → ", said(current));
+  const tell = (line, undo) => {
     outcome.replaceChildren(h("div", { class: "notice", tabindex: "-1" }, line, undo));
     announce(line.textContent);
   };
-  const undoing = (change) =>
+  // Says what a change of a text did to its answer; of one that is no longer asked about, only that it was made.
+  const changed = async (asked, title, undo = null) => {
+    if (text !== asked) return tell(h("p", {}, `${title}, for the text asked before.`), undo);
+    const before = current;
+    current = await again(asked);
+    tell(h("p", {}, `${title}: `, said(before), " → ", said(current)), undo);
+  };
+  const undoing = (change, asked) =>
     action("Undo", "quiet", () =>
       attempt(outcome, async () => {
         await api.undo(change.id);
-        await changed("Taken back");
+        await changed(asked, "Taken back");
         outcome.firstChild.focus();
       }),
     );
   const submit = whileBusy(save, () =>
     attempt(outcome, async () => {
-      const given = label.read();
-      const { change } = await api.correct(text, given.label, note.value.trim(), given.isNew);
-      label.saved(given);
-      note.value = "";
-      await changed("Saved", undoing(change));
+      const [asked, given] = [text, label.read()];
+      const { change } = await api.correct(asked, given.label, note.value.trim(), given.isNew);
+      learn(model, [given.label]);
+      if (text === asked) {
+        label.choose(given.label);
+        note.value = "";
+      }
+      await changed(asked, "Saved", undoing(change, asked));
     }),
   );
 
@@ -54,8 +62,10 @@ export function correctView(model, again) {
   const begin = (given, explanation) => {
     [text, current] = [given, explanation];
     label.choose("");
+    note.value = "";
     save.removeAttribute("aria-disabled"); // a question asked meanwhile has cancelled what it waited for
     outcome.replaceChildren();
   };
-  return { node, begin };
+  const leave = () => (text = null);
+  return { node, begin, leave };
 }

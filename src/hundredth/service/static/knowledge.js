@@ -94,21 +94,28 @@ export function knowledgeView(model) {
       found.next !== null && turn("Next", [...trail, found.next]),
     );
   };
+  // What is listed from now on is not the entry that the address names.
+  const leaveEntry = () => {
+    if (location.hash.startsWith("#/knowledge/")) history.replaceState(null, "", "#/knowledge");
+  };
   const browse = () => {
+    leaveEntry();
     finding.clearSearch();
     trail = [0];
     return shown(page);
   };
-  const search = (text) =>
-    shown(async (signal) => {
+  const search = (text) => {
+    leaveEntry();
+    return shown(async (signal) => {
       const { hits } = await api.search(text, FOUND, signal);
       const nearest = plural(hits.length, "nearest entry", "nearest entries");
       show(`The ${nearest}, nearest first`, hits.map(({ entry, similarity }) => row(entry, { similarity })));
     });
+  };
   const one = (id) =>
     shown(async (signal) => {
       const then = () => {
-        history.replaceState(null, "", "#/knowledge"); // it is gone
+        leaveEntry(); // it is gone
         load = page;
       };
       const entry = await api.entry(id, signal);
