@@ -40,7 +40,7 @@ def resolve_model(name: str) -> str | Path:
     return name
 
 
-def expanded(name: str) -> Path:
+def expanded(name: str | Path) -> Path:
     """Return the path with the user's folder for its `~`; as it is where there is no such user."""
     try:
         return Path(name).expanduser()

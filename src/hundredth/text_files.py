@@ -1,5 +1,6 @@
 """The texts of `hundredth predict`, from a file or from standard input."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -13,6 +14,7 @@ Row = tuple[int, tuple[str, ...]]
 _LINES = ".txt"
 # How text is decoded: what is not UTF-8 is found line by line, so that the error can name the line.
 ERRORS = "surrogateescape"
+_UNDECODED = re.compile("[\udc80-\udcff]")
 
 
 def read_texts(
@@ -72,10 +74,8 @@ def _streamed(
 ) -> Iterator[Row]:
     for number, line in enumerate(file, start=1):
         where = f"{name} line {number}"
-        try:
-            line.encode()
-        except UnicodeEncodeError:
-            raise UserError(f"{where} is not UTF-8: convert it first") from None
+        if _UNDECODED.search(line):
+            raise UserError(f"{where} is not UTF-8: convert it first")
         if not line.strip():
             blank.append(number)
         elif len(fields) == 1:

@@ -70,6 +70,7 @@ def test_a_file_that_cannot_be_learnt_from(
         (["{data}", "--set", "student.epochs"], r"write PATH=VALUE"),
         (["{data}", "--config", "{folder}/none.yaml"], r"none\.yaml does not exist \(looked in "),
         (["{data}", "--llm", "./no-such-llm"], r"model '\./no-such-llm': no such file or folder"),
+        (["{data}", "--llm", "~no-such-user/llm"], r"model '~no-such-user/llm': no such file or folder"),
         (
             ["{data}", "--llm", "package:no_such_package/x"],
             r"the Python package 'no_such_package' is not installed",

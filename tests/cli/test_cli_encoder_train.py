@@ -118,5 +118,14 @@ def test_a_name_on_the_hub_without_a_network_is_said_at_once(
 
 def test_only_what_can_be_nothing_else_is_taken_for_a_dataset_on_the_hub(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
-    others = ["name", "folder/corpus.txt", "./owner/name", "/a", "~/a", "a/b/c", str(tmp_path / "here")]
+    others = [
+        "name",
+        "folder/corpus.txt",
+        "./owner/name",
+        "/a",
+        "~/a",
+        "a/b/c",
+        "~no-such-user/a",
+        str(tmp_path / "here"),
+    ]
     assert [name for name in ["owner/name", *others] if names_dataset(name)] == ["owner/name"]

@@ -98,7 +98,8 @@ def test_serve_has_the_settings_of_the_service_with_their_defaults() -> None:
         (("--port", "70000"), "'--port': 70000 is not in the range 0<=x<=65535"),
         (("--workers", "0"), "'--workers': 0 is not in the range 1<=x<=64"),
         (("--watch", "-1"), "'--watch': -1.0 is not in the range x>=0"),
-        (("--watch", "nan"), "'--watch': 'nan' is not a number"),
+        (("--watch", "nan"), "'--watch': 'nan' is no number of seconds"),
+        (("--request-timeout", "inf"), "'--request-timeout': 'inf' is no number of seconds"),
         (("--body-timeout", "soon"), "'--body-timeout': 'soon' is not a valid float"),
     ],
 )

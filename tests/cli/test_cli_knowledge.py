@@ -9,6 +9,7 @@ import pytest
 
 import hundredth
 from hundredth.files import read_json, write_json
+from hundredth.store import KnowledgeStore
 
 TEXT = "My phone was eaten by the machine."
 Refused = Callable[..., str]
@@ -42,6 +43,28 @@ def test_a_correction_changes_the_answer_is_logged_and_is_undone(run: Any, model
     assert run("predict", model, TEXT).stdout == before
     assert run("knowledge", "log", model).stdout.splitlines()[1].endswith("\t(undone)")
     assert at <= undone[1]
+
+
+def test_what_is_told_of_an_addition_is_not_what_somebody_else_does_at_once(
+    run: Any, model: Path, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silent otherwise: the number is that of the other's change, and an undo of it takes that back."""
+    put = KnowledgeStore.put
+
+    def quicker(self: KnowledgeStore, *given: Any) -> Any:
+        change = put(self, *given)
+        with hundredth.load(model) as other:
+            other.correct(f"{TEXT} too", wrong, by="Bo")
+        return change
+
+    monkeypatch.setattr(KnowledgeStore, "put", quicker)
+    added = json.loads(run("knowledge", "add", model, TEXT, "--label", wrong, "--by", "A\tda", "--json").stdout)
+    assert (added["kind"], added["by"]) == ("add", "A\tda")
+    (tmp_path / "some.csv").write_text(f"text,label\n{TEXT} again,{wrong}\n")
+    told = run("knowledge", "import", model, tmp_path / "some.csv", "--by", "Cy").stdout
+    assert told.split("\t")[2:4] == ["add", "Cy"]
+    shown = run("knowledge", "log", model, "--limit", "4").stdout.splitlines()
+    assert [line.split("\t")[3] for line in shown] == ["Bo", "Cy", "Bo", "A da"]
 
 
 def test_everything_as_json(run: Any, model: Path, wrong: str) -> None:

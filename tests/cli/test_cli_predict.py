@@ -100,6 +100,13 @@ def test_json_lines(run: Any, model: Path, expected: list[tuple[str, float]]) ->
         assert sum(one["probabilities"].values()) == pytest.approx(1)
 
 
+def test_a_pipe_of_another_encoding_is_written_as_utf_8(model: Path) -> None:
+    command = [sys.executable, "-m", "hundredth", "predict", str(model), "my card 卡", "--json"]
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert json.loads(done.stdout.decode())["texts"] == ["my card 卡"]
+
+
 def test_an_explanation_for_people(run: Any, model: Path) -> None:
     with hundredth.load(model) as loaded:
         why = loaded.explain(TEXTS[0])
@@ -204,7 +211,7 @@ def test_a_task_of_two_fields_reads_files_and_json_lines(
             None,
             "texts are given and --text-column a too: leave one out",
         ),
-        (["{model}"], b"caf\xe9\n", "standard input is not UTF-8"),
+        (["{model}"], b"a\ncaf\xe9\n", "standard input line 2 is not UTF-8"),
         (["{model}", "--file", "{none}.txt"], None, "none.txt cannot be read: No such file or directory"),
         (["{model}", "--file", "{empty}"], None, "empty.txt holds no text"),
         (["{model}", "--file", "{model}/README.md"], None, "README.md ends in '.md', which is no kind of file"),

@@ -115,7 +115,7 @@ def test_a_cell_of_a_megabyte_is_read(tmp_path: Path) -> None:
     ("name", "content", "fields", "message"),
     [
         ("a.txt", "one\n", ["x", "y"], "cannot hold x, y: use .csv, .tsv"),
-        ("a.txt", b"caf\xe9\n", ["text"], "a.txt is not UTF-8"),
+        ("a.txt", b"one\n" * 9000 + b"caf\xe9\n", ["text"], "a.txt line 9001 is not UTF-8"),
         ("a.csv", "text\n1\n \n", ["text"], "a.csv line 3: 'text' is empty"),
         ("a.jsonl", '{"text": 5}\n', ["text"], "a.jsonl line 1: 'text' is 5"),
         ("a.jsonl", '{"x": "a"}\n{"x": "b", "y": "c"}\n', ["x", "y"], "a.jsonl line 1: 'y' is None"),

@@ -146,6 +146,7 @@ def test_names_are_kept_as_they_were_sent_and_refused_when_they_are_none(client)
         ("Ada", "Ada"),
         ("Ünal".encode(), "Ünal"),
         (b"\xdcnal", "Ünal"),
+        ("\u0639\u0644\u06cc\u200c\u0631\u0636\u0627".encode(), "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627"),
         (" ", "http"),
         ("x" * 100, "x" * 100),
     ):

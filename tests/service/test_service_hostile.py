@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from callers import BEARER, TEXT, said
@@ -153,6 +154,19 @@ def test_strange_paths_lead_nowhere(shared, path, status):
     assert response.status_code == status, response.text
     if status != 200:
         assert list(response.json()) == ["error"]
+
+
+def test_an_error_leaves_words_alone_whatever_the_folder_is_called(serve, make_model, monkeypatch):
+    """Silent otherwise: of a folder `.` every full stop of a message would be taken for it."""
+    folder = make_model()
+    monkeypatch.chdir(folder)
+    client = serve(Path())
+    body = {"text": TEXT, "label": "v1.5"}
+    refused = client.post("/v1/knowledge/correct", json=body, headers=BEARER)
+    assert said(refused, 422, "unknown_label").startswith("unknown label 'v1.5': this model knows ")
+    (folder / "store.db").rename(folder / "gone.db")
+    refused = client.post("/v1/knowledge/correct", json={**body, "label": "refund"}, headers=BEARER)
+    assert said(refused, 503, "unavailable").startswith("store.db was replaced or removed")
 
 
 def test_a_long_label_is_not_repeated_at_length(shared):

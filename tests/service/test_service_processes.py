@@ -191,6 +191,39 @@ def test_workers_share_the_knowledge_and_outlive_one_of_them(run, make_model):
             os.kill(process, 0)
 
 
+def test_who_does_not_finish_a_body_that_is_answered_already_is_cut_off(run, make_model):
+    """Silent otherwise: whoever sends a byte a second keeps the connection, and needs no token for it."""
+    service = run(make_model(), "--body-timeout", "1")
+    service.until(lambda: service.ask("/readyz")[0] == 200)
+    for asked in ("GET /healthz", "POST /v1/knowledge/undo"):
+        with socket.create_connection(("127.0.0.1", service.port), timeout=20) as one:
+            one.sendall(f"{asked} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n".encode())
+            assert one.recv(1 << 16).startswith(b"HTTP/1.1 ")
+            one.settimeout(0.05)
+            end, there = time.monotonic() + 20, True
+            while there:
+                assert time.monotonic() < end
+                try:
+                    one.sendall(b"x")
+                    there = one.recv(1 << 16) != b""
+                except TimeoutError:
+                    pass
+                except OSError:
+                    there = False
+    assert service.stop() == 0
+
+
+def test_an_address_of_this_machine_in_another_spelling_is_one_all_the_same(run, make_model):
+    service = run(make_model(), "--host", "127.1")
+    service.until(lambda: service.ask("/readyz")[0] == 200)
+    for host, status in (("127.1", 200), ("localhost", 200), ("evil.example", 400)):
+        one = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+        one.request("GET", "/v1/knowledge", headers={"Host": host})
+        assert one.getresponse().status == status
+        one.close()
+    assert service.stop() == 0
+
+
 @pytest.fixture
 def refused():
     """Run `hundredth serve` with what cannot work; return the one line that says why."""
@@ -216,7 +249,8 @@ def test_what_cannot_be_served_is_said_in_one_line(refused, make_model, tmp_path
     monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
     assert "pip install '.[openvino]'" in refused(folder, "--port", 0, "--engine", "openvino")
     assert "for 127.0.0.1 alone" in refused(folder, "--port", 0, "--allow-anonymous-writes", "--host", "0.0.0.0")
-    assert "--host 127.0.0.1" in refused(folder, "--port", 0, "--host", "no.such.host.invalid")
+    for host in ("no.such.host.invalid", "a..b"):
+        assert "--host 127.0.0.1" in refused(folder, "--port", 0, "--host", host)
 
 
 def test_several_workers_compute_with_the_engine_that_is_told_at_the_start(make_model, monkeypatch):

@@ -24,6 +24,7 @@ from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
 from hundredth.errors import UserError
 from hundredth.hub import names_dataset
+from hundredth.models import expanded
 
 Corpus: TypeAlias = str | Path | Sequence[str | Path] | Dataset | IterableDataset
 Row: TypeAlias = Sequence[bytes | str | None]
@@ -127,7 +128,7 @@ def corpus_name(corpus: Corpus) -> str:
 
 
 def _source(name: str | Path, columns: Columns) -> Iterator[Row]:
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         yield from _dataset(_load_dataset(path), columns, str(path))
     elif path.is_file():

@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 from hundredth.encoders import encoder_fingerprint
 from hundredth.files import fingerprint
-from hundredth.models import model_stamp
+from hundredth.models import expanded, model_stamp
 from hundredth.ranking.base import Base
 from hundredth.ranking.config import EncoderTrainingConfig
 from hundredth.ranking.corpus_sources import Corpus
@@ -91,7 +91,7 @@ def _corpus_content(corpus: Corpus) -> str | None:
         return None
     digests: list[str] = []
     for source in _sources(corpus):
-        path = Path(source).expanduser()
+        path = expanded(source)
         files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
         digests += map(_digest, files)
     return fingerprint(digests) if digests else None

@@ -153,12 +153,10 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _as_bound(settings: ServiceSettings, address: str) -> ServiceSettings:
-    """Return the settings of a service at a loopback address that was named in another way, as `127.1` or a name."""
+    """Return the settings of a service at a loopback address, which may have been named as `127.1` or a name."""
     if settings.is_local or not is_loopback(address):
         return settings
-    return settings.model_copy(
-        update={"host": address, "allowed_hosts": (settings.host, *settings.allowed_hosts)}
-    )
+    return settings.model_copy(update={"host": address, "allowed_hosts": (settings.host, *settings.allowed_hosts)})
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
