@@ -177,21 +177,21 @@ def difference_rows(task: str, name: str, found: Difference) -> list[Row]:
         "difference_low": found.low,
         "difference_high": found.high,
         "difference_variance": found.variance,
+        "difference_of_seeds": found.of_seeds,
         "difference_seeds": found.seeds,
     }
-    if math.isfinite(found.freedom):
-        values["difference_freedom"] = found.freedom
-    units = {"difference_seeds": "count", "difference_freedom": "count"}
+    units = {"difference_seeds": "count"}
     return [Row(task, name, metric, [value], units.get(metric, "fraction")) for metric, value in values.items()]
 
 
 def read_difference(rows: Sequence[Row], task: str, name: str) -> Difference | None:
-    """Return a difference from its rows; None where it was not measured."""
+    """Return a task's difference from its rows; None where it was not measured."""
     found = {row.metric: row.values[0] for row in rows if (row.task, row.system) == (task, name)}
     if not found:
         return None
-    freedom = found.get("difference_freedom", math.inf)
-    return Difference(found["difference"], found["difference_variance"], freedom, int(found["difference_seeds"]))
+    seeds = int(found["difference_seeds"])
+    parts = found["difference"], found["difference_variance"], found["difference_of_seeds"]
+    return Difference(*parts, seeds - 1 if seeds > 1 else math.inf, seeds)
 
 
 def gap_rows(task: str, name: str, one: Resampled, student: Resampled, llm: Resampled) -> list[Row]:

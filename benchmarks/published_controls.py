@@ -55,7 +55,7 @@ def worth_table(results: Results) -> str:
     heads = ["part", "measured as", "points (95 %)", "a gain on", "harm on", "nothing measurable on"]
     legend = (
         "Mean over the tasks that have both systems, with 95 % intervals for other texts and seeds; the tasks are "
-        "what they are. Of twenty parts that are worth nothing, one is a gain or harm on a task by chance."
+        "what they are. Of 25 parts that are worth nothing, at most one is a gain or harm on a task by chance."
     )
     return f"{table(heads, rows, left=2)}\n\n{legend} {results.source()}"
 

@@ -63,6 +63,12 @@ def test_an_encoder_that_has_collapsed_is_said():
         Sts([subset("one", [1, 2, 3], [1.0, 2.0, 3.0])]).measure(lambda texts: np.ones((len(texts), 2), np.float32))
 
 
+def test_gold_scores_without_an_order_are_not_blamed_on_the_encoder():
+    one = Sts([subset("one", [1, 2, 3], [3.0, 3.0, 3.0])])
+    with pytest.raises(UserError, match="all 3 pairs have the gold score 3: there is no order to compare"):
+        one.measure(lambda texts: np.random.default_rng(0).normal(size=(len(texts), 2)).astype(np.float32))
+
+
 @pytest.mark.weights
 @pytest.mark.data
 @pytest.mark.slow

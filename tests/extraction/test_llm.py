@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny_llms import EXAMPLES, TEXTS, WORDS, build_llm, tiny_tokenizer
 
+from hundredth.errors import UserError
 from hundredth.extraction.annotation import Annotator, AnnotatorConfig
 from hundredth.extraction.llm import LLM
 from hundredth.extraction.sampling import Sampler, SamplingConfig
@@ -27,7 +28,7 @@ def test_a_first_token_that_is_known_but_never_added_is_left_out(llm: LLM) -> No
     assert llm.start_ids == []
     named = tiny_tokenizer()
     named.bos_token = "<end>"
-    assert LLM("named", llm.model, named, "named", "float32: a test").start_ids == []
+    assert LLM("named", llm.model, named, "named").start_ids == []
 
 
 @pytest.mark.parametrize("soft", [True, False])
@@ -84,3 +85,14 @@ def test_the_scores_are_those_of_the_models_own_forward_pass(family: str) -> Non
     own = llm.model(input_ids=ids).logits.float()
     torch.testing.assert_close(ours, own, atol=1e-5, rtol=1e-5)
     assert own.std() > 0.1
+
+
+def test_a_text_beyond_the_learnt_positions_is_told_with_what_to_lower(any_llm: LLM) -> None:
+    """GPT-2 has a vector for each position; the others turn theirs as far as need be."""
+    inputs = any_llm.embed(torch.full((1, 600), any_llm.end_id))
+    mask = torch.ones((1, 600), dtype=torch.long)
+    if any_llm.name == "tiny-gpt2":
+        with pytest.raises(UserError, match=r"reads at most 512 tokens, .* has 600: lower prompt.max_tokens"):
+            any_llm.hidden(inputs, mask)
+    else:
+        assert any_llm.hidden(inputs, mask).shape[:2] == (1, 600)

@@ -158,6 +158,14 @@ def test_the_stamp_changes_with_the_file(own_module: str) -> None:
     assert load_reward(f"{own_module}:short").stamp != before
 
 
+def test_a_file_that_was_changed_is_read_again(own_module: str) -> None:
+    """Silent otherwise: in a notebook the old function rewards, under the stamp of the new file."""
+    assert total_reward([load_reward(f"{own_module}:short")], [("abcd",)], [0])[0].tolist() == [-4]
+    file = Path(f"{own_module}.py")
+    file.write_text(file.read_text().replace("-len(one[0])", "-2 * len(one[0])"))
+    assert total_reward([load_reward(f"{own_module}:short")], [("abcd",)], [0])[0].tolist() == [-8]
+
+
 @pytest.mark.parametrize(
     ("named", "said"),
     [

@@ -1,5 +1,7 @@
 """Sampling and scoring must see the same prompt, and the fast nucleus must be the exact one."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -57,6 +59,14 @@ def test_an_item_has_its_own_random_numbers_whatever_its_batch(any_llm: LLM) -> 
     together = sample(prompted(any_llm), 9, batch_size=9)
     in_turn = sample(prompted(any_llm), 9, batch_size=2)
     assert [one.ids for one in together] == [one.ids for one in in_turn]
+
+
+def test_labels_of_very_different_length_take_turns_in_a_small_batch(any_llm: LLM) -> None:
+    """The cache may not be cut shorter than the longest label's prefix, which comes next."""
+    words = replace(WORDS, label_words=("late", " ".join(["a very long name of a label"] * 5)))
+    source = PromptedLLM(any_llm, words, SoftPrompt.from_words(any_llm, words, length=5, label_length=2))
+    together, *in_turn = ([one.ids for one in sample(source, 20, batch_size=size)] for size in (20, 1, 2))
+    assert in_turn == [together, together]
 
 
 def test_the_same_seed_gives_the_same_texts_and_another_seed_others(llm: LLM) -> None:

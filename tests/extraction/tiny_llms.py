@@ -83,4 +83,4 @@ def build_llm(family: str, first: str | None = None) -> LLM:
         for parameter in model.parameters():
             parameter.mul_(3.0)
     model.eval().requires_grad_(False)
-    return LLM(f"tiny-{family}", model, tokenizer, family, "float32: a test")
+    return LLM(f"tiny-{family}", model, tokenizer, family)

@@ -200,6 +200,8 @@ def test_a_run_whose_samples_are_of_the_prompt_before_is_not_finished(finished_r
     [
         (("rl.algorithm=ppo", "rl.rewards=['nowhere_at_all:f']"), "nowhere_at_all cannot be imported"),
         (("rl.algorithm=ppo", "rl.rewards=[short]"), "write module:function"),
+        (("rl.algorithm=ppo", "rl.rewards=['json:dumps','json:dumps']"), "two rewards of the name 'json:dumps'"),
+        (("rl.algorithm=ppo", "rl.quality=0", "rl.diversity=0", "rl.length=0"), "no reward to learn from"),
         (("rl.rewards=['mine:f']",), r"rl.rewards=\['mine:f'\]: .*nothing learns from them"),
         (("rl.algorithm=dpo",), "rl.algorithm='dpo': input should be 'none', 'ppo' or 'grpo'"),
     ],

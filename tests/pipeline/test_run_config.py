@@ -102,6 +102,8 @@ def test_an_empty_section_of_the_file_is_filled(yaml_file: Path) -> None:
         (("task.about=a: b: c",), "the value cannot be read"),
         (("student",), "write PATH=VALUE, for example --set student.epochs=20"),
         (("=3",), "write PATH=VALUE"),
+        (("rl.kl_horizon=.inf",), "rl.kl_horizon=inf: input should be a finite number"),
+        (("student.learning_rate=.inf", "sampling.temperature=.nan"), "sampling.*; student.learning_rate=inf: "),
         (("student=3",), "student=3: input should be a valid dictionary"),
         (("annotator.seed=-1",), "annotator.seed=-1: input should be greater than or equal to 0"),
         (("augmentation.seed=-1",), "augmentation.seed=-1: "),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 
 import hundredth
@@ -227,6 +228,56 @@ def test_a_run_half_redone_cannot_be_opened(
         Run.open(finished_run, Reporter(quiet=True))
     transfer(config_of(finished_run), finished_run)
     assert "a_refund" in Run.open(finished_run, Reporter(quiet=True)).data.task.labels
+
+
+def test_a_run_stopped_before_its_first_new_stage_cannot_be_opened(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silent otherwise: run.yaml has settings that nothing was made with, and students are evaluated by them."""
+    with monkeypatch.context() as patched:
+        patched.setattr("hundredth.pipeline.transfer.make_student", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            transfer(config_of(finished_run, "student.epochs=3"), finished_run)
+    with pytest.raises(UserError, match="not finished: it was stopped while it was redone; give the same transfer"):
+        Run.open(finished_run, Reporter(quiet=True))
+    transfer(config_of(finished_run, "student.epochs=2"), finished_run)
+    assert Run.open(finished_run, Reporter(quiet=True)).config.student.epochs == 2
+
+
+def test_a_format_that_was_chosen_from_the_machine_is_kept_on_another(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Silent otherwise: the annotator does not fit the LLM of the other machine, or results of two are mixed."""
+    machine = "hundredth.extraction.llm.fast_dtype"
+    monkeypatch.setattr(machine, lambda device: (torch.float32, "float32: a slow machine"))
+    transfer(config_of(finished_run, "llm.dtype=auto"), finished_run)
+    before = made_at(finished_run)
+    monkeypatch.setattr(machine, lambda device: (torch.bfloat16, "bfloat16: a fast machine"))
+    run = transfer(config_of(finished_run, "augmentation.texts=7"), finished_run, Reporter())
+    assert redone(before, finished_run) == ["knowledge", "student", "model"]
+    assert run.llm.dtype == torch.float32
+    assert "float32: as when the run began" in capsys.readouterr().err
+    assert Run.open(finished_run, Reporter(quiet=True)).llm_stamp[1] == "float32"
+
+
+def test_a_benchmark_that_lies_elsewhere_is_the_same_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_settings: dict[str, Any]
+) -> None:
+    """Silent otherwise: after hours of the LLM's work, a relative path in place of an absolute one redoes it."""
+    folder = tmp_path / "bench" / "downstream" / "MR"
+    folder.mkdir(parents=True)
+    for name, word in (("pos", "good"), ("neg", "bad")):
+        lines = [f"a {word} film of number {number} ." for number in range(40)]
+        (folder / f"rt-polarity.{name}").write_text("\n".join(lines) + "\n", encoding="latin-1")
+    task = {"task": "mr", "limit_per_class": 8}
+    values = {**small_settings, "task": {**task, "data": tmp_path / "bench"}}
+    transfer(make_config(values), tmp_path / "run")
+    before = made_at(tmp_path / "run")
+    shutil.copytree(tmp_path / "bench", tmp_path / "copy")
+    monkeypatch.chdir(tmp_path)
+    for place in ("bench", "copy"):
+        transfer(make_config({**values, "task": {**task, "data": place}}), tmp_path / "run")
+        assert redone(before, tmp_path / "run") == []
 
 
 def stopped(*arguments: Any) -> None:

@@ -1,6 +1,7 @@
 """Training an encoder: what comes out, for every architecture, and what is refused."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,24 @@ def test_a_training_that_diverges_writes_no_encoder(
     with pytest.raises(UserError, match="the training diverged, its weights are NaN or infinite"):
         train_encoder(tiny_encoder, corpus, out, teachers=[bag_teacher], config=settings)
     assert not out.exists()
+
+
+def test_a_training_that_diverges_after_a_good_start_writes_no_encoder(
+    tiny_encoder: Path, corpus: Path, out: Path
+) -> None:
+    """The best step's weights are finite: put back, they would pass for those of a training that went well."""
+    settings = config(learning_rate=1e30, warmup=0.5, steps=20, evaluate_every=1, held_out=20)
+    for _ in range(2):
+        with pytest.raises(UserError, match="the training diverged, its weights are NaN or infinite"):
+            train_encoder(tiny_encoder, corpus, out, teachers=[bag_teacher], config=settings)
+        assert not out.exists()
+
+
+@pytest.mark.parametrize("wrong", [{"max_gradient": math.inf}, {"seed": 2**32}, {"student_temperature": math.nan}])
+def test_a_setting_that_is_no_usable_number_is_refused(wrong: dict[str, float]) -> None:
+    [name] = wrong
+    with pytest.raises(UserError, match=name):
+        make_training_config(values=wrong)
 
 
 def test_a_dataset_and_a_model_in_memory_are_taken(tiny_encoder: Path, out: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_student import WORDS, tiny_student
 
+from hundredth.errors import UserError
 from hundredth.ranking.losses import listnet
 from hundredth.student.model import tokenize
 from hundredth.student.training import (
@@ -176,26 +177,31 @@ def test_hard_examples_lie_nearest_to_others_in_their_batch() -> None:
     labels = np.array([0] * 10 + [-1] * 90)
     angles = torch.arange(100) * 0.05
     units = torch.stack([angles.cos(), angles.sin()], dim=1)
-    near = nearest_rows(units, torch.arange(100), count=2)
-    assert all(set(near[row]) == {row - 1, row + 1} for row in range(1, 99))
+    near = nearest_rows(units, torch.arange(100), torch.arange(10, 100), count=2)
+    assert all(set(near[row]) == {row - 1, row + 1} for row in range(11, 99))
+    assert set(near[0]) == {10, 11}  # of the texts without gold labels: the share of the others stays
     config = CONFIG.model_copy(update={"hard_share": 0.5, "min_steps": 20})
     plain, hard = list(TrainingBatches(labels, config)), list(TrainingBatches(labels, config, near))
-    assert [len(rows) for rows in hard] == [len(rows) for rows in plain]
+    assert {len(rows) for rows in hard} == {len(rows) for rows in plain}
     added = round((len(plain[0]) - 2) * 0.5)
     for rows in hard:
         first, last = rows[:-added], rows[-added:]
         assert all(any(row in near[one] for one in first) for row in last)
-    assert sum(row < 10 for rows in hard for row in rows[:2]) == 2 * len(hard)
+        assert sum(row < 10 for row in rows) == 2
+    # A pass still is one over all texts without gold labels, though fewer of a batch are drawn.
+    assert {row for rows in hard for row in rows[:-added]} == set(range(100))
+    alone = list(TrainingBatches(labels[10:], config.model_copy(update={"hard_share": 0.99}), near[10:] - 10))
+    assert {len(rows) for rows in alone} == {CONFIG.batch_size}
 
 
 def test_the_nearest_rows_are_other_texts() -> None:
     units = torch.nn.functional.normalize(torch.randn(50, 8, generator=torch.Generator().manual_seed(0)), dim=1)
     units[25:] = units[:25]
     same = torch.arange(50) % 25
-    near = nearest_rows(units, same, count=4)
+    near = nearest_rows(units, same, torch.arange(50), count=4)
     assert near.shape == (50, 4)
     assert not (near % 25 == np.arange(50)[:, None] % 25).any()
-    assert nearest_rows(units[:3], same[:3]).shape == (3, 2)
+    assert nearest_rows(units[:3], same[:3], torch.arange(3)).shape == (3, 2)
 
 
 def test_training_teaches_the_labels_and_reports_every_term() -> None:
@@ -260,3 +266,10 @@ def test_centred_embeddings_have_no_common_direction() -> None:
     moved = centred(np.random.default_rng(0).normal(5.0, 1.0, size=(50, 8)).astype(np.float32))
     np.testing.assert_allclose(np.linalg.norm(moved, axis=1), 1.0, atol=1e-5)
     assert np.abs(moved.mean(axis=0)).max() < 0.2
+
+
+def test_a_training_that_diverges_is_said_with_what_to_lower() -> None:
+    model, tokenizer = tiny_student("bert", num_labels=2)
+    config = CONFIG.model_copy(update={"learning_rate": 1e30, "min_steps": 5})
+    with pytest.raises(UserError, match=r"diverged, .*: lower student.learning_rate \(1e\+30\)"):
+        train_student(model, tokenizer, toy(8, 8), config)

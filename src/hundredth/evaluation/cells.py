@@ -26,10 +26,9 @@ _STORE_FILES, _MODEL_FILES = ("store.db", "index.faiss"), ("encoder.onnx", "toke
 
 def llm_stage(run: Run, test: list[Example], shared: dict[str, Any]) -> Stage:
     """Return the stage that measures the LLM; no seed takes part in it."""
-    config = run.config
     settings = {
         **shared,
-        "llm": [model_stamp(config.llm.name), config.llm.dtype],
+        "llm": run.llm_stamp,
         "annotator": run.record("annotator")["outputs"],
     }
 
@@ -50,7 +49,7 @@ def rewritten_stages(run: Run, name: str, prompt: str | None, threads: int) -> t
     """
     config, root = run.config, run.root
     shared = {
-        "llm": [model_stamp(config.llm.name), config.llm.dtype],
+        "llm": run.llm_stamp,
         "threads": threads,
         "task": run.record("task")["outputs"],
     }

@@ -51,26 +51,31 @@ class KnownText:
 
 def confusion(evaluation: Evaluation, system: str) -> NDArray[np.float64]:
     """Return how often each label (row) is predicted as each (column): counts (C, C), mean over the seeds."""
+    mean: NDArray[np.float64] = _confusions(evaluation, system).mean(axis=0)
+    return mean
+
+
+def _confusions(evaluation: Evaluation, system: str) -> NDArray[np.float64]:
+    """Return the counts of each seed (S, C, C)."""
     classes = len(evaluation.task.labels)
-    counts = np.zeros((classes, classes))
     predictions = evaluation.predictions(system)
-    for one in predictions:
-        np.add.at(counts, (evaluation.gold, one), 1)
-    return counts / len(predictions)
+    counts = np.zeros((len(predictions), classes, classes))
+    for of_seed, one in zip(counts, predictions, strict=True):
+        np.add.at(of_seed, (evaluation.gold, one), 1)
+    return counts
 
 
 def label_scores(evaluation: Evaluation, system: str) -> list[LabelScore]:
     """Return each label's precision, recall and F1, the lowest F1 first; labels without test texts are last."""
-    counts = confusion(evaluation, system)
-    right, gold, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    counts = _confusions(evaluation, system)
+    right, gold, predicted = counts.diagonal(axis1=1, axis2=2), counts.sum(axis=2), counts.sum(axis=1)
+    # Each a mean over the seeds of what is 0 where a label is never met.
+    precision, recall, f1 = (
+        np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0).mean(axis=0)
+        for part, whole in ((right, predicted), (right, gold), (2 * right, gold + predicted))
+    )
     out = [
-        LabelScore(
-            label,
-            round(gold[c]),
-            _ratio(right[c], predicted[c]),
-            _ratio(right[c], gold[c]),
-            _ratio(2 * right[c], gold[c] + predicted[c]),
-        )
+        LabelScore(label, round(gold[0, c]), float(precision[c]), float(recall[c]), float(f1[c]))
         for c, label in enumerate(evaluation.task.labels)
     ]
     return sorted(out, key=lambda one: (one.texts == 0, one.f1))
@@ -126,7 +131,3 @@ def left_out_texts(run: Run, most: int = 4) -> list[KnownText]:
             label = run.data.task.labels[int(row["label"])]
             found.append(KnownText(written[number], label, None, reason))
     return sorted(found, key=lambda one: one.reason, reverse=True)
-
-
-def _ratio(part: float, whole: float) -> float:
-    return float(part / whole) if whole else 0.0

@@ -39,11 +39,12 @@ class Difference:
     """What a score differs by between two systems, with its 95 % interval, and how many seeds it is the mean of.
 
     The interval is for other texts and other seeds; of one seed, for other texts alone. `variance` is the squared
-    standard error of the mean, with its degrees of freedom.
+    standard error of the mean, and `of_seeds` what the seeds contribute to it, with its degrees of freedom.
     """
 
     mean: float
     variance: float
+    of_seeds: float
     freedom: float
     seeds: int
 
@@ -68,8 +69,7 @@ class Difference:
 
     @property
     def _half(self) -> float:
-        """Half the width of the interval, Student's."""
-        return _quantile(self.freedom) * math.sqrt(self.variance)
+        return math.sqrt(_reach(self.variance, self.of_seeds, self.freedom))
 
 
 def deviation(values: Sequence[float]) -> float | None:
@@ -125,13 +125,14 @@ def difference(ours: Resampled, theirs: Resampled) -> Difference:
 
     Seeds are paired, in order; a system with one seed is held against every seed of the other. The squared standard
     error is what the texts and what the seeds contribute, less what is in both (as of two random factors, Clark
-    1973), and the interval is Student's, with degrees of freedom by Satterthwaite: of three seeds alone two.
+    1973). Half the interval is the root of both, each times its squared quantile: the normal one of the many texts,
+    Student's of the few seeds.
 
     Raises:
         ValueError: the numbers of seeds differ, and neither is one.
     """
     scores_S, draws_SD = _apart(ours, theirs)
-    return Difference(float(scores_S.mean()), *_error(scores_S, draws_SD), len(scores_S))
+    return Difference(float(scores_S.mean()), *_error(scores_S, draws_SD), _freedom(len(scores_S)), len(scores_S))
 
 
 def mean_difference(apart: Sequence[Difference]) -> Difference:
@@ -139,12 +140,13 @@ def mean_difference(apart: Sequence[Difference]) -> Difference:
 
     `seeds` is the least of the tasks. Degrees of freedom are by Satterthwaite.
     """
-    total = sum(one.variance for one in apart)
-    spread = sum(one.variance**2 / one.freedom for one in apart)
+    of_seeds = sum(one.of_seeds for one in apart)
+    spread = sum(one.of_seeds**2 / one.freedom for one in apart)
     return Difference(
         statistics.fmean(one.mean for one in apart),
-        total / len(apart) ** 2,
-        total**2 / spread if spread else math.inf,
+        sum(one.variance for one in apart) / len(apart) ** 2,
+        of_seeds / len(apart) ** 2,
+        of_seeds**2 / spread if spread else math.inf,
         min(one.seeds for one in apart),
     )
 
@@ -159,8 +161,9 @@ def gap_interval(ours: Resampled, student: Resampled, llm: Resampled) -> tuple[f
         return None
     (a_S, a_SD), (b_S, b_SD) = _apart(ours, student), _apart(llm, student)
     share = float(a_S.mean() / b_S.mean())
-    _, freedom = _error(a_S - share * b_S, a_SD - share * b_SD)
-    factor = _quantile(freedom) ** 2
+    variance, of_seeds = _error(a_S - share * b_S, a_SD - share * b_SD)
+    reach = _reach(variance, of_seeds, _freedom(len(a_S)))
+    factor = reach / variance if variance else _reach(1.0, 0.0, math.inf)
     # What is in both is counted twice here, which is on the safe side.
     covariance = np.cov(a_SD.mean(axis=0), b_SD.mean(axis=0))
     if len(a_S) > 1:
@@ -217,21 +220,29 @@ def _apart(ours: Resampled, theirs: Resampled) -> tuple[Doubles, Doubles]:
 
 
 def _error(scores_S: Doubles, draws_SD: Doubles) -> tuple[float, float]:
-    """Return the squared standard error of the mean of `scores_S`, and its degrees of freedom.
+    """Return the squared standard error of the mean of `scores_S`, and what of it the seeds contribute.
 
     For other texts and seeds; of one seed, for other texts alone.
     """
     seeds = len(scores_S)
     of_texts = float(draws_SD.mean(axis=0).var(ddof=1))
     if seeds == 1:
-        return of_texts, math.inf
+        return of_texts, 0.0
     of_seeds = float(scores_S.var(ddof=1)) / seeds
     # What a seed makes of a text is part of both.
     of_both = max(0.0, float(draws_SD.var(axis=1, ddof=1).mean()) - of_texts) / (seeds - 1)
-    variance = max(of_texts + of_seeds - of_both, of_texts, of_seeds)
-    return variance, (seeds - 1) * (variance / of_seeds) ** 2 if of_seeds else math.inf
+    return max(of_texts + of_seeds - of_both, of_texts, of_seeds), of_seeds
 
 
-def _quantile(freedom: float) -> float:
-    """Return how many standard errors the interval reaches on each side."""
-    return float(student_t.ppf((1 + _CONFIDENCE) / 2, freedom))
+def _freedom(seeds: int) -> float:
+    return seeds - 1 if seeds > 1 else math.inf
+
+
+def _reach(variance: float, of_seeds: float, freedom: float) -> float:
+    """Return the square of how far the interval reaches on each side.
+
+    One quantile for all of it, with degrees of freedom by Satterthwaite, would be too short where few seeds happen
+    to agree: then both what they contribute and the quantile are small.
+    """
+    normal, of_few = (float(student_t.ppf((1 + _CONFIDENCE) / 2, one)) for one in (math.inf, freedom))
+    return normal**2 * (variance - of_seeds) + of_few**2 * of_seeds

@@ -42,7 +42,7 @@ Method = Literal["lora", "prompt"]
 class AnnotatorConfig(BaseModel):
     """How the LLM is adapted to give soft labels."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: Literal["auto", "lora", "prompt"] = Field(
         "auto",

@@ -23,7 +23,7 @@ _CHINESE_OR_JAPANESE = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff
 class AugmentationConfig(BaseModel):
     """How many recombined texts the student learns from besides the natural ones."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     texts: int = Field(
         2000,

@@ -64,6 +64,7 @@ class DecodingBatch:
         rows = start.rows(labels)
         self.layers = [CacheLayer(keys, values) for keys, values in rows.layers]
         self.mask_BT, self.last_BD = rows.mask_CT, rows.last_CD
+        self._prefix = rows.mask_CT.shape[1]
 
     def start(self, places: Iterable[int], start: Prefilled, labels: Sequence[int]) -> None:
         """Start new texts in the places of ended ones: their prefixes end where the batch now stands."""
@@ -93,8 +94,8 @@ class DecodingBatch:
         self.last_BD = llm.hidden(inputs_B1D, self.mask_BT, cache)[:, -1]
 
     def _trim(self) -> None:
-        """Drop the leading positions that no text uses any more."""
-        first = int(self.mask_BT.any(dim=0).int().argmax())
+        """Drop the leading positions that no text uses any more; a prefix that is padded must still fit in."""
+        first = min(int(self.mask_BT.any(dim=0).int().argmax()), self.mask_BT.shape[1] - self._prefix)
         if first >= _ROOM:
             self.mask_BT = self.mask_BT[:, first:]
             for layer in self.layers:

@@ -9,6 +9,7 @@ import numpy as np
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
+from hundredth.errors import UserError
 from hundredth.extraction.annotation import (
     Annotation,
     Annotator,
@@ -122,11 +123,14 @@ def load_annotator(llm: LLM, words: Verbalisation, folder: Path) -> Annotator:
     """Read what `save_annotator` wrote; it must be given the same LLM.
 
     Raises:
-        ValueError: the annotator was trained on another LLM.
+        UserError: the annotator was trained on another LLM.
     """
     about = read_json(folder / "annotator.json")
     if about["llm"] != llm.identity:
-        raise ValueError(f"the annotator in {folder} was trained on another LLM than {llm.name!r}")
+        raise UserError(
+            f"the annotator in {folder} was trained on another LLM than {llm.name!r}, or on one in another number "
+            "format (llm.dtype): name that, or choose another folder"
+        )
     annotator = Annotator(llm, words, AnnotatorConfig(**about["config"]), about["method"])
     annotator.temperature = about["temperature"]
     for number in range(about["members"]):

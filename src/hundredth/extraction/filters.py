@@ -13,7 +13,7 @@ from hundredth.tasks.similarity import near_copies
 class FilterConfig(BaseModel):
     """What keeps a text out of the knowledge."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     agreement: bool = Field(
         False,

@@ -26,14 +26,12 @@ class LLM:
     """A frozen causal language model with its tokenizer.
 
     `identity` is the SHA-256 of the weights and the tokenizer: what is derived from the model is keyed by it.
-    `dtype_reason` says why the weights are kept in their number format.
     """
 
     name: str
     model: Any
     tokenizer: Any
     identity: str
-    dtype_reason: str
 
     @property
     def trunk(self) -> Any:
@@ -50,6 +48,11 @@ class LLM:
         """The token embedding table (V, d)."""
         table: nn.Embedding = self.model.get_input_embeddings()
         return table
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of the weights."""
+        return self.embedding.weight.dtype
 
     @property
     def hidden_size(self) -> int:
@@ -72,6 +75,13 @@ class LLM:
         start = self.tokenizer.bos_token_id
         ids: list[int] = self.tokenizer("x", verbose=False).input_ids[:1]
         return ids if ids == [start] else []
+
+    @functools.cached_property
+    def most_positions(self) -> int | None:
+        """How many tokens it reads where it has learnt a vector for each position (GPT-2); else None."""
+        learnt = ("wpe", "embed_positions", "position_embeddings")
+        named = (name for name, one in self.trunk.named_modules() if isinstance(one, nn.Embedding))
+        return self.model.config.max_position_embeddings if any(name.endswith(learnt) for name in named) else None
 
     @property
     def parameters(self) -> int:
@@ -124,8 +134,16 @@ class LLM:
 
         `mask_BT` covers what the cache holds as well as the new inputs; padding may stand on either side,
         since positions count real tokens only.
+
+        Raises:
+            UserError: it has learnt no vector for the last positions of a text.
         """
         positions = (mask_BT.cumsum(dim=1) - 1).clamp(min=0)[:, -inputs_BTD.shape[1] :]
+        if self.most_positions is not None and int(positions.max()) >= self.most_positions:
+            raise UserError(
+                f"LLM {self.name!r} reads at most {self.most_positions} tokens, and a text with its prompt has "
+                f"{int(positions.max()) + 1}: lower prompt.max_tokens and annotator.max_tokens"
+            )
         out = self.trunk(
             inputs_embeds=inputs_BTD,
             attention_mask=mask_BT,
@@ -182,7 +200,7 @@ def load_llm(name: str, dtype: DType = "auto") -> LLM:
     """
     found = resolve_model(name)
     source = unpacked(found)
-    chosen, reason = choose_dtype(dtype)
+    chosen, _ = choose_dtype(dtype)
     with quiet_transformers():
         try:
             config = AutoConfig.from_pretrained(source)
@@ -200,7 +218,7 @@ def load_llm(name: str, dtype: DType = "auto") -> LLM:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     nn.Module.to(model, _device()).eval().requires_grad_(False)
-    return LLM(name, model, tokenizer, _identity(model, tokenizer), reason)
+    return LLM(name, model, tokenizer, _identity(model, tokenizer))
 
 
 def _device() -> torch.device:

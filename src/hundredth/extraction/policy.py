@@ -47,7 +47,7 @@ class Policy:
         """Start from the tuned prompt of `base`, which stays as it is."""
         assert base.prompt is not None
         llm, words = base.llm, base.words
-        prompt = copy_of(base.prompt)
+        prompt = base.prompt.copy()
         value = ValueHead(llm.hidden_size).to(llm.device)
         return cls(PromptedLLM(llm, words, prompt), base, prompt, value)
 
@@ -55,8 +55,3 @@ class Policy:
         """Return log-probabilities and values of the tokens (B, T each), and where tokens are (B, T)."""
         logprobs_BT, before_BTD, real_BT = self.current.scored(labels, targets)
         return logprobs_BT, torch.where(real_BT, self.value(before_BTD), 0.0), real_BT
-
-
-def copy_of(prompt: SoftPrompt) -> SoftPrompt:
-    """Return a prompt of its own with the same vectors."""
-    return SoftPrompt(prompt.shared_PD.detach(), prompt.per_label_CLD.detach())

@@ -1,7 +1,7 @@
 """Learning from one rollout: PPO with a value head, or GRPO, on the soft prompt (METHODS 2.2).
 
 Both raise the probability of tokens that did better than expected, clipped. They differ in what is expected
-(PPO: the value head's guess at each token; GRPO: the mean score of the label's other texts) and in where the
+(PPO: the value head's guess at each token; GRPO: the mean score of the label's texts) and in where the
 divergence from the tuned prompt counts (PPO: in each token's reward; GRPO: in the loss).
 
 Shapes: N texts of a rollout, B of them in a part, T tokens.

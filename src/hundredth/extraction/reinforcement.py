@@ -13,9 +13,9 @@ from hundredth.errors import UserError
 from hundredth.extraction.advantages import adapted_kl_weight
 from hundredth.extraction.batching import Progress
 from hundredth.extraction.collapse import symptom
-from hundredth.extraction.policy import Policy, copy_of
+from hundredth.extraction.policy import Policy
 from hundredth.extraction.ppo import Experience, learn, new_optimizer
-from hundredth.extraction.rewards import WeightedReward, code_stamp
+from hundredth.extraction.rewards import WeightedReward, check_rewards, code_stamp
 from hundredth.extraction.rl_checkpoint import Standing, load_checkpoint, save_checkpoint
 from hundredth.extraction.rl_config import RLConfig
 from hundredth.extraction.rollout import Rollout, draw_rollout
@@ -67,19 +67,14 @@ def reinforce(
         UserError: no reward has a weight, two have one name, a reward fails, or the tuned prompt writes no usable
             text.
     """
-    names = [one.name for one in rewards]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"there are two rewards of the name {twice!r}: each needs one of its own")
-    if not any(one.weight for one in rewards):
-        raise UserError("there is no reward to learn from: give rl.quality or another reward a weight above 0")
+    check_rewards([(one.name, one.weight) for one in rewards])
     policy = Policy.start(tuned)
     optimizer = new_optimizer(policy, config)
     key = _key(tuned, rewards, config, max_tokens)
     found = load_checkpoint(folder, key, policy, optimizer)
     if found is None:
         shutil.rmtree(folder / TABLES, ignore_errors=True)
-    standing, good = found or (Standing(kl_weight=config.kl_weight), copy_of(policy.prompt))
+    standing, good = found or (Standing(kl_weight=config.kl_weight), policy.prompt.copy())
     while standing.step <= config.steps and standing.collapse is None:
         step = standing.step
         try:
@@ -104,7 +99,7 @@ def reinforce(
         standing.history.append(numbers)
         said = symptom(numbers, standing.history[0], config)
         if said is None:
-            good, standing.good_step, standing.ill = copy_of(policy.prompt), step, 0
+            good, standing.good_step, standing.ill = policy.prompt.copy(), step, 0
         else:
             standing.ill += 1
         last = step == config.steps

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ Reward = Callable[[list[tuple[str, ...]], list[int]], Sequence[float]]
 # What the logarithm of the annotator's probability is never below: beyond it, a text is simply wrong.
 _LEAST_LOG = -5.0
 _LARGEST = 1e6
+# The files of the modules from which rewards were loaded, as they were then.
+_SEEN: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,20 @@ def total_reward(
     return total, found
 
 
+def check_rewards(weights: Sequence[tuple[str, float]]) -> None:
+    """Refuse rewards, by name and weight, from which nothing can be learnt.
+
+    Raises:
+        UserError: two have one name, or none has a weight.
+    """
+    names = [name for name, _ in weights]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"there are two rewards of the name {twice!r}: each needs one of its own")
+    if not any(weight for _, weight in weights):
+        raise UserError("there is no reward to learn from: give rl.quality or another reward a weight above 0")
+
+
 def load_reward(named: str) -> WeightedReward:
     """Import a reward by "module:function", from the working folder too; "module:function@0.5" weighs it.
 
@@ -128,7 +144,7 @@ def load_reward(named: str) -> WeightedReward:
         )
     sys.path.insert(0, str(Path.cwd()))
     try:
-        module = importlib.import_module(module_name)
+        module = _as_it_is_now(importlib.import_module(module_name))
     except Exception as error:  # whatever the user's own code does while it is imported
         raise UserError(f"reward {named!r}: {module_name} cannot be imported ({_said(error)})") from error
     finally:
@@ -142,6 +158,15 @@ def load_reward(named: str) -> WeightedReward:
         )
     file = getattr(module, "__file__", None)
     return WeightedReward(path, weight, _guarded(path, found), file_fingerprint(Path(file)) if file else "")
+
+
+def _as_it_is_now(module: ModuleType) -> ModuleType:
+    """Return a module, read again if its file has been changed since a reward was first loaded from it."""
+    file = getattr(module, "__file__", None)
+    stamp = file_fingerprint(Path(file)) if file else ""
+    if _SEEN.setdefault(module.__name__, stamp) != stamp:
+        module, _SEEN[module.__name__] = importlib.reload(module), stamp
+    return module
 
 
 def code_stamp(reward: Reward) -> str:

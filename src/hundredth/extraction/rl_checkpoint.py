@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hundredth.extraction.policy import Policy, copy_of
+from hundredth.extraction.policy import Policy
 from hundredth.extraction.soft_prompt import SoftPrompt
 from hundredth.files import atomic_path
 
@@ -66,7 +66,7 @@ def load_checkpoint(
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError):
         return None
-    good = copy_of(policy.prompt)
+    good = policy.prompt.copy()
     with torch.no_grad():
         for part, name, value in _tensors(policy, good):
             value.copy_(tensors[f"{part}.{name}"])

@@ -12,7 +12,7 @@ Algorithm = Literal["none", "ppo", "grpo"]
 class RLConfig(BaseModel):
     """How the tuned soft prompt is trained further by rewards for the texts that it makes the LLM write."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     algorithm: Algorithm = Field(
         "none",

@@ -28,7 +28,7 @@ _TRIES = 6
 class SamplingConfig(BaseModel):
     """How texts are drawn from the prompted LLM."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     texts: int = Field(5000, ge=0, description="texts to write in all, the same number for each label; 0 for none")
     temperature: float = Field(1.0, gt=0, description="below 1 safer and more alike, above 1 more varied")

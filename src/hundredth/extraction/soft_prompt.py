@@ -39,6 +39,10 @@ class SoftPrompt(nn.Module):
         per_label = [llm.embed(llm.encode_to(f" {name}", label_length)).float() for name in words.label_words]
         return cls(shared_PD, torch.stack(per_label))
 
+    def copy(self) -> "SoftPrompt":
+        """Return a prompt of its own with the same vectors."""
+        return SoftPrompt(self.shared_PD.detach(), self.per_label_CLD.detach())
+
     def save(self, path: Path) -> None:
         """Write the vectors as safetensors."""
         save_file({name: value.detach().contiguous().cpu() for name, value in self.state_dict().items()}, path)

@@ -21,7 +21,7 @@ _LEAST_GAIN = 0.01
 class PromptConfig(BaseModel):
     """How the soft prompt is made and tuned."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     length: int = Field(20, ge=1, description="vectors shared by all labels")
     label_length: int = Field(6, ge=1, description="vectors of each label's own")
@@ -70,7 +70,7 @@ def tune_prompt(
     optimizer = torch.optim.AdamW(prompt.parameters(), lr=config.learning_rate, weight_decay=0.0)
     generator = torch.Generator().manual_seed(config.seed)
     total = config.epochs * math.ceil(len(train) / config.batch_size)
-    best, best_loss, since_best, step = _copy(prompt), loss_start, 0, 0
+    best, best_loss, since_best, step = prompt.copy(), loss_start, 0, 0
     losses: list[float] = []
     for _ in range(config.epochs):
         for batch in shuffled_batches(lengths, config.batch_size, generator):
@@ -88,7 +88,7 @@ def tune_prompt(
             progress(step, total, f"dev loss {losses[-1]:.3f}" if losses else f"dev loss {loss_start:.3f}")
         losses.append(mean_loss(prompted, dev, config))
         if losses[-1] < best_loss:
-            best, best_loss, since_best = _copy(prompt), losses[-1], 0
+            best, best_loss, since_best = prompt.copy(), losses[-1], 0
         else:
             since_best += 1
             if since_best == config.patience:
@@ -117,7 +117,3 @@ def _refuse_idle_prompt(loss_without: float, loss_best: float) -> None:
             "instruction alone; try a higher prompt.learning_rate, more prompt.epochs, or an LLM that knows the "
             "language of the task"
         )
-
-
-def _copy(prompt: SoftPrompt) -> SoftPrompt:
-    return SoftPrompt(prompt.shared_PD.detach(), prompt.per_label_CLD.detach())

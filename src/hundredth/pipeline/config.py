@@ -25,7 +25,7 @@ from hundredth.tasks.schema import Task
 class LLMConfig(BaseModel):
     """Which LLM the knowledge comes from."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(description="local folder, .gguf file, package:PACKAGE/PATH, or hub name")
     dtype: DType = Field("auto", description="number format of the weights; auto chooses it from the machine")
@@ -34,7 +34,7 @@ class LLMConfig(BaseModel):
 class BaseStudentConfig(BaseModel):
     """Which encoder the student starts from, and how far it is cut down."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(description="local folder, package:PACKAGE/PATH, or hub name of a BERT-like encoder")
     prune_vocabulary: bool = Field(False, description="cut the vocabulary down to the task's own word pieces")
@@ -59,7 +59,7 @@ class BaseStudentConfig(BaseModel):
 class ModelConfig(BaseModel):
     """How the trained student is exported and its retrieval chosen."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     precision: Literal["int8", "float32"] = Field("int8", description="number format of the exported encoder")
     retrieval: RetrievalGrid = Field(
@@ -70,7 +70,7 @@ class ModelConfig(BaseModel):
 class RunConfig(BaseModel):
     """Everything that decides a run's result."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     task: TaskConfig
     llm: LLMConfig

@@ -8,7 +8,7 @@ from typing import Any
 from hundredth.extraction.ensemble import load_annotator
 from hundredth.extraction.llm import LLM
 from hundredth.extraction.reinforcement import TABLES, reinforce
-from hundredth.extraction.rewards import Length, Quality, WeightedReward, load_reward
+from hundredth.extraction.rewards import Length, Quality, WeightedReward, check_rewards, load_reward
 from hundredth.extraction.rl_config import RLConfig
 from hundredth.extraction.self_bleu import diversity
 from hundredth.extraction.soft_prompt import PromptedLLM, SoftPrompt
@@ -24,9 +24,13 @@ def own_rewards(config: RLConfig) -> list[WeightedReward]:
     """Import the user's own rewards.
 
     Raises:
-        UserError: one is not to be found.
+        UserError: one is not to be found, or from all rewards together nothing can be learnt.
     """
-    return [load_reward(named) for named in config.rewards]
+    own = [load_reward(named) for named in config.rewards]
+    given = [("quality", config.quality)] if config.quality else []
+    given += [("diversity", config.diversity), ("length", config.length)]
+    check_rewards([*given, *((one.name, one.weight) for one in own)])
+    return own
 
 
 def make_reinforcement(
@@ -56,7 +60,8 @@ def make_reinforcement(
     quality = None
     if config.quality:
         quality = Quality(load_annotator(llm, words, annotator_folder), logarithm=config.log_quality)
-        stamp = file_fingerprint(*sorted(annotator_folder.rglob("*.safetensors")))
+        weights = sorted(annotator_folder.rglob("*.safetensors"))
+        stamp = file_fingerprint(*weights, annotator_folder / "annotator.json")  # which has its temperature
         rewards.insert(0, WeightedReward("quality", config.quality, quality, stamp))
     try:
         with reporter.bar("reinforcement learning") as progress:

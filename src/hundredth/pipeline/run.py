@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hundredth.errors import UserError
-from hundredth.extraction.llm import LLM, load_llm
+from hundredth.extraction.llm import LLM, choose_dtype, load_llm
+from hundredth.models import model_stamp
 from hundredth.pipeline.config import RunConfig, make_config
 from hundredth.pipeline.extract import read_task
 from hundredth.pipeline.knowledge import Knowledge
@@ -18,6 +19,8 @@ from hundredth.pipeline.teach import Recipe, full_recipe
 from hundredth.tasks import TaskData
 
 CONFIG = "run.yaml"
+# There from a run's start to its end: run.yaml may say otherwise than the stages that are whole still.
+UNFINISHED = ".unfinished"
 STAGES = ("task", "prompt", "samples", "annotator", "knowledge", "student", "model")
 # With reinforcement learning the annotator comes before the samples: it judges the texts that are learnt from.
 _STAGES_WITH_RL = (*STAGES[:2], "annotator", "reinforcement", "samples", *STAGES[4:])
@@ -54,11 +57,9 @@ class Run:
             raise UserError(f"{root} is not a run folder: it has no {CONFIG}; name the --out of hundredth transfer")
         run = cls(root, make_config({}, root / CONFIG), reporter)
         unfinished = first_unfinished(root, {name: run.needs(name) for name in run.stages})
-        if unfinished is not None:
-            raise UserError(
-                f"the run in {root} has not finished: {unfinished} is still to do; give the same transfer command "
-                "again"
-            )
+        if unfinished is not None or (root / UNFINISHED).exists():
+            what = "it was stopped while it was redone" if unfinished is None else f"{unfinished} is still to do"
+            raise UserError(f"the run in {root} has not finished: {what}; give the same transfer command again")
         return run
 
     @property
@@ -84,10 +85,29 @@ class Run:
         return read_task(self.root / "task")
 
     @cached_property
+    def llm_stamp(self) -> list[Any]:
+        """What tells the LLM from others, and the number format of its weights.
+
+        A format that is chosen from the machine stays what it was when the run began, on another machine too: what
+        was learnt of the LLM belongs to it.
+        """
+        stamp, dtype = model_stamp(self.config.llm.name), self.config.llm.dtype
+        if dtype != "auto":
+            return [stamp, dtype]
+        for stage in ("prompt", "annotator", "samples"):
+            record = read_record(self.root / stage)
+            if record is not None and record["settings"]["llm"][0] == stamp:
+                return [stamp, record["settings"]["llm"][1]]
+        return [stamp, str(choose_dtype()[0]).removeprefix("torch.")]
+
+    @cached_property
     def llm(self) -> LLM:
         """The frozen LLM."""
-        llm = load_llm(self.config.llm.name, self.config.llm.dtype)
-        self.reporter.say(f"  LLM {llm.name}: {llm.parameters:,} parameters, {llm.dtype_reason}")
+        _, dtype = self.llm_stamp
+        chosen, reason = choose_dtype(self.config.llm.dtype)
+        llm = load_llm(self.config.llm.name, dtype)
+        why = reason if llm.dtype == chosen else f"{dtype}: as when the run began"
+        self.reporter.say(f"  LLM {llm.name}: {llm.parameters:,} parameters, {why}")
         return llm
 
     @cached_property

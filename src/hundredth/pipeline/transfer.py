@@ -26,7 +26,7 @@ from hundredth.pipeline.extract import (
 from hundredth.pipeline.lessons import LEFT_BEHIND, held_lessons
 from hundredth.pipeline.progress import Reporter
 from hundredth.pipeline.reinforce import make_reinforcement, own_rewards
-from hundredth.pipeline.run import CONFIG, Run, provenance
+from hundredth.pipeline.run import CONFIG, UNFINISHED, Run, provenance
 from hundredth.pipeline.stages import (
     Stage,
     bring_up_to_date,
@@ -73,18 +73,20 @@ def transfer(config: RunConfig, root: Path, reporter: Reporter | None = None) ->
 
     with locked(root), threads(config.threads), held:
         # Not before the folder is this process's own: run.yaml must say what its stages are made with.
+        (root / UNFINISHED).touch()
         write_text(root / CONFIG, save_config(config) + words_in_use(data.task))
         for note in [*data.notes, *other_place]:
             reporter.say(f"  {note}")
         bring_up_to_date(root, stages, announce)
         shutil.rmtree(root / _RL_CHECKPOINT, ignore_errors=True)
+        (root / UNFINISHED).unlink()
     return run
 
 
 def _stages(run: Run, data: TaskData, held: ExitStack) -> list[Stage]:
     config, root = run.config, run.root
     longest = config.prompt.max_tokens
-    llm = [model_stamp(config.llm.name), config.llm.dtype]
+    llm = run.llm_stamp
     shared = {"llm": llm, "threads": config.threads}
 
     def prompt(folder: Path) -> dict[str, Any]:
@@ -140,7 +142,8 @@ def _stages(run: Run, data: TaskData, held: ExitStack) -> list[Stage]:
     # The student that was trained may be the same with another length: the model is not.
     of_model = {**config.model.model_dump(), "max_length": config.student.max_length}
     made: dict[str, tuple[Any, Callable[[Path], dict[str, Any]]]] = {
-        "task": (fingerprint(asdict(data)), lambda folder: write_task(data, folder)),
+        # What was noted while it was read may name places: the data are the same elsewhere.
+        "task": (fingerprint({**asdict(data), "notes": []}), lambda folder: write_task(data, folder)),
         "prompt": ({**shared, **config.prompt.model_dump()}, prompt),
         "reinforcement": (of_rl, reinforcement),
         "samples": ({**shared, **config.sampling.model_dump()}, samples),

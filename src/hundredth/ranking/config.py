@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hundredth.encoders import Pooling
 from hundredth.errors import UserError
+from hundredth.seeds import Seed
 
 Precision = Literal["auto", "bf16", "float32"]
 
@@ -15,7 +16,7 @@ Precision = Literal["auto", "bf16", "float32"]
 class EncoderTrainingConfig(BaseModel):
     """How an encoder is trained: the terms of the loss, the batches, the schedule, the choice of the best step."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     contrastive_weight: float = Field(1.0, ge=0, description="weight of the contrastive term (SimCSE)")
     consistency_weight: float = Field(1.0, ge=0, description="beta, weight of the ranking consistency")
@@ -56,7 +57,7 @@ class EncoderTrainingConfig(BaseModel):
         512, ge=0, description="sentences kept back for the choice of the best step where there are no scored pairs"
     )
     checkpoint_every: int = Field(500, ge=1, description="steps between two states that a killed run goes on from")
-    seed: int = Field(0, ge=0, description="order of the sentences, dropout, projection, held-out sentences")
+    seed: Seed = Field(0, description="order of the sentences, dropout, projection, held-out sentences")
 
     def loss_options(self) -> dict[str, Any]:
         """Return the settings that `RankCSELoss` takes under the same names."""

@@ -198,9 +198,12 @@ def _train(
         trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
     if stop.asked and trainer.state.global_step < steps:
         raise KeyboardInterrupt
+    processes.wait_for_everyone()
+    # Before the best step's weights are put back, which are finite.
+    if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
+        raise UserError(_DIVERGED)
     chosen = None
     if training.evaluator is not None:
-        processes.wait_for_everyone()
         if best.step is None:
             raise UserError(_DIVERGED)
         best.load(model)
@@ -214,8 +217,6 @@ def _train(
             "last": next(entry[key] for entry in reversed(trainer.state.log_history) if key in entry),
         }
     processes.wait_for_everyone()
-    if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
-        raise UserError(_DIVERGED)
     return {
         "corpus": training.counts.to_dict(),
         "steps": steps,

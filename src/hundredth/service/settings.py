@@ -16,7 +16,7 @@ _SHORTEST_TOKEN = 16
 class ServiceSettings(BaseModel):
     """The model to serve, where, to whom, and how much of it at a time; times are in seconds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     folder: Path = Field(description="The model folder.")
     host: str = Field("127.0.0.1", description="Address to listen at; 0.0.0.0 for all of this machine's.")

@@ -37,7 +37,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 class RetrievalGrid(BaseModel):
     """The settings tried: every combination of a number of neighbours, a temperature and a weight."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     k: tuple[int, ...] = Field(default=(1, 2, 4, 8, 16, 32), min_length=1, description="numbers of neighbours K")
     temperature: tuple[float, ...] = Field(

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from hundredth.errors import UserError
 from hundredth.precision import fast_dtype
 from hundredth.ranking.losses import listnet
 from hundredth.schedule import rate_factor
@@ -32,7 +33,7 @@ _RATE, _RATE_WIDTH = 6e-4, 128
 class StudentConfig(BaseModel):
     """How the student is built and trained."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     pooling: Pooling = Field("mean", description="how token states become one embedding")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the classifier")
@@ -88,11 +89,17 @@ def train_student(
     """Train `model` in place; return the mean of each term of the loss over every tenth of the steps.
 
     A term takes part when its weight is above 0 and `data` has what it needs.
+
+    Raises:
+        UserError: the weights are not finite in the end.
     """
     torch.manual_seed(config.seed)
     teacher = None if data.embeddings is None else torch.from_numpy(centred(data.embeddings))
     same = torch.tensor(_first_rows(data.texts))
-    near = None if teacher is None or not config.hard_share else nearest_rows(teacher, same)
+    other = torch.from_numpy(np.flatnonzero(data.labels < 0))
+    near = None
+    if config.hard_share and teacher is not None and len(other):
+        near = nearest_rows(teacher, same, other)
     batches = TrainingBatches(data.labels, config, near)
     soft = None if data.soft_labels is None else torch.from_numpy(data.soft_labels)
     gold = torch.from_numpy(data.labels)
@@ -124,6 +131,11 @@ def train_student(
             history.append({name: float(np.mean([one.get(name, 0.0) for one in recent])) for name in recent[-1]})
             recent = []
         progress(step + 1, batches.steps, f"loss {float(loss.detach()):.3f}")
+    if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
+        raise UserError(
+            "the student's training diverged, its weights are NaN or infinite: lower student.learning_rate "
+            f"({rate:g})"
+        )
     model.eval()
     return history
 
@@ -248,11 +260,13 @@ class TrainingBatches:
         self.gold_size = size if not len(self.other) else max(1, round(size * config.gold_share))
         self.gold_size = 0 if not len(self.gold) else self.gold_size
         self.other_size = size - self.gold_size if len(self.other) else 0
-        a_pass = len(self.other) / self.other_size if self.other_size else len(self.gold) / self.gold_size
+        hard = 0 if near is None else round(self.other_size * config.hard_share)
+        self.hard_size = min(hard, max(0, self.other_size - 1))
+        drawn = self.other_size - self.hard_size
+        a_pass = len(self.other) / drawn if drawn else len(self.gold) / self.gold_size
         self.steps = max(config.min_steps, config.epochs * math.ceil(a_pass))
         self.seed = config.seed
         self.near = near
-        self.hard_size = 0 if near is None else round(self.other_size * config.hard_share)
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = np.random.default_rng(self.seed)
@@ -267,17 +281,18 @@ class TrainingBatches:
             yield rows
 
 
-def nearest_rows(units_NE: Tensor, same_N: Tensor, count: int = 16) -> NDArray[np.int64]:
-    """Return for each of N unit embeddings the rows of the nearest others (N, M), M at most `count`.
+def nearest_rows(units_NE: Tensor, same_N: Tensor, among_A: Tensor, count: int = 16) -> NDArray[np.int64]:
+    """Return for each of N unit embeddings the rows of the nearest others (N, M) of `among_A`, M at most `count`.
 
     Rows with one number in `same_N` are the same text, and no others; where there are fewer others than M, a row
     may be of the same text.
     """
-    count = max(1, min(count, len(units_NE) - 1))
+    count = max(1, min(count, len(among_A) - 1))
     found = []
     for part_BE, part_B in zip(units_NE.split(_COMPARED), same_N.split(_COMPARED), strict=True):
-        similarity_BN = (part_BE @ units_NE.T).masked_fill(part_B[:, None] == same_N[None], -2.0)
-        found.append(similarity_BN.topk(count, dim=1).indices)
+        is_same_BA = part_B[:, None] == same_N[among_A][None]
+        similarity_BA = (part_BE @ units_NE[among_A].T).masked_fill(is_same_BA, -2.0)
+        found.append(among_A[similarity_BA.topk(count, dim=1).indices])
     return torch.cat(found).numpy()
 
 

@@ -15,7 +15,7 @@ from hundredth.tasks.verbalisation import Verbalisation
 class TaskConfig(BaseModel):
     """Where the labelled examples come from, how they are split, and how the task is put into words."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data: Path | None = Field(
         default=None,

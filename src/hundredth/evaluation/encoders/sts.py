@@ -29,7 +29,7 @@ class Sts:
         """Return `spearman` (x 100) over all pairs, that of each subset, and the number of pairs.
 
         Raises:
-            UserError: the encoder gives every pair the same cosine.
+            UserError: all pairs have one gold score, or the encoder gives them one cosine.
         """
         sides = (
             [text for one in self.subsets for text in one.first],
@@ -38,6 +38,8 @@ class Sts:
         gold = np.concatenate([one.scores for one in self.subsets])
         both = embed([*sides[0], *sides[1]])
         cosines = cosine(both[: len(gold)], both[len(gold) :])
+        if not np.ptp(gold):
+            raise UserError(f"all {len(gold)} pairs have the gold score {gold[0]:g}: there is no order to compare")
         overall = spearman(cosines, gold)
         if overall is None:
             raise UserError(f"the encoder gives all {len(gold)} pairs the same cosine: it has collapsed")
