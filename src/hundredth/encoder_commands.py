@@ -14,7 +14,6 @@ import click
 from hundredth.console import plain_errors
 from hundredth.files import read_json
 from hundredth.options import PATH, Group, argument, json_option, quiet_option, set_option, threads_option
-from hundredth.seeds import MOST
 
 _out_option = click.option("--out", type=PATH, required=True, help="Folder to write the encoder to.")
 _column_option = click.option(
@@ -221,7 +220,7 @@ def whiten(
 @click.option("--out", type=PATH, help="Folder for results.json and plots; a stopped evaluation goes on there.")
 @click.option("--pooling", help="cls, mean or last: reads an encoder that is no SentenceTransformer in this way.")
 @click.option(
-    "--seed", type=click.IntRange(0, MOST), default=1111, help="Seed of the folds; SentEval's own by default."
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=1111, help="Seed of the folds; SentEval's own by default."
 )
 @threads_option("CPU threads; 0 for all.")
 @json_option("Print the results as one JSON object.")

@@ -146,7 +146,7 @@ def test_an_llm_that_is_none(
         (wrong / "model.safetensors").write_bytes((wrong / "model.safetensors").read_bytes()[:1000])
     assert_matches(r"LLM '.*wrong'", refused("transfer", tickets, *names, "--llm", wrong, "--out", out))
     # The same folder goes on with a right one.
-    assert sorted(path.name for path in out.iterdir()) == [".lock", "run.yaml", "task"]
+    assert sorted(path.name for path in out.iterdir()) == [".lock", ".unfinished", "run.yaml", "task"]
 
 
 @pytest.mark.parametrize("option", ["--llm", "--student"])

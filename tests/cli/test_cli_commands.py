@@ -99,7 +99,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
     result = run("transfer", tickets, "--config", small_config, "--out", out)
     assert result.exit_code == 130
     assert result.stderr.split("\n")[-2] == "stopped: run the same command again to go on from where it was"
-    assert sorted(path.name for path in out.iterdir()) == [".lock", "prompt", "run.yaml", "task"]
+    assert sorted(path.name for path in out.iterdir()) == [".lock", ".unfinished", "prompt", "run.yaml", "task"]
 
 
 def test_a_fault_of_ours_is_shown_whole(

@@ -108,7 +108,7 @@ def test_a_full_disk_or_quota_when_a_file_is_written(
     said = refused("transfer", tickets, *names, "--out", out)
     assert said.startswith(f"disk full while writing {out}: free space")
     assert done(out) == []
-    assert sorted(path.name for path in out.iterdir()) == [".lock", "run.yaml"]
+    assert sorted(path.name for path in out.iterdir()) == [".lock", ".unfinished", "run.yaml"]
 
 
 def test_a_text_that_speaks_of_a_full_disk_is_not_one(

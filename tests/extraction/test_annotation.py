@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny_llms import EXAMPLES, WORDS, build_llm
 
+from hundredth.errors import UserError
 from hundredth.extraction.annotation import Annotator, AnnotatorConfig
 from hundredth.extraction.ensemble import (
     assign_folds,
@@ -80,7 +81,7 @@ def test_an_annotator_of_another_llm_is_refused(llm: LLM, tmp_path: Path) -> Non
     annotator = Annotator(llm, WORDS, CONFIG, "lora")
     annotator.add_member()
     save_annotator(annotator, tmp_path)
-    with pytest.raises(ValueError, match="another LLM"):
+    with pytest.raises(UserError, match="another LLM"):
         load_annotator(build_llm("gpt2"), WORDS, tmp_path)
 
 
