@@ -1,5 +1,6 @@
 """Rewards: what they give, how they are found by name, and how one that misbehaves is said."""
 
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -158,12 +159,20 @@ def test_the_stamp_changes_with_the_file(own_module: str) -> None:
     assert load_reward(f"{own_module}:short").stamp != before
 
 
-def test_a_file_that_was_changed_is_read_again(own_module: str) -> None:
+@pytest.mark.parametrize("imported", [False, True])
+def test_a_file_that_was_changed_is_read_again(
+    imported: bool, own_module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Silent otherwise: in a notebook the old function rewards, under the stamp of the new file."""
-    assert total_reward([load_reward(f"{own_module}:short")], [("abcd",)], [0])[0].tolist() == [-4]
+    monkeypatch.syspath_prepend(".")
+    if imported:  # by the user's own code
+        importlib.import_module(own_module)
+    else:
+        assert total_reward([load_reward(f"{own_module}:short")], [("abcd",)], [0])[0].tolist() == [-4]
     file = Path(f"{own_module}.py")
     file.write_text(file.read_text().replace("-len(one[0])", "-2 * len(one[0])"))
-    assert total_reward([load_reward(f"{own_module}:short")], [("abcd",)], [0])[0].tolist() == [-8]
+    for _ in range(2):
+        assert total_reward([load_reward(f"{own_module}:short")], [("abcd",)], [0])[0].tolist() == [-8]
 
 
 @pytest.mark.parametrize(

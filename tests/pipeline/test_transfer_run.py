@@ -238,7 +238,7 @@ def test_a_run_stopped_before_its_first_new_stage_cannot_be_opened(
         patched.setattr("hundredth.pipeline.transfer.make_student", stopped)
         with pytest.raises(KeyboardInterrupt):
             transfer(config_of(finished_run, "student.epochs=3"), finished_run)
-    with pytest.raises(UserError, match="not finished: it was stopped while it was redone; give the same transfer"):
+    with pytest.raises(UserError, match="not finished: it was stopped, or failed, while it was redone; give that"):
         Run.open(finished_run, Reporter(quiet=True))
     transfer(config_of(finished_run, "student.epochs=2"), finished_run)
     assert Run.open(finished_run, Reporter(quiet=True)).config.student.epochs == 2

@@ -152,7 +152,7 @@ def test_names_are_kept_as_they_were_sent_and_refused_when_they_are_none(client)
     ):
         change = client.post("/v1/knowledge/correct", json=CORRECT, headers={"X-User": sent}).json()["change"]
         assert change["by"] == kept
-    for bad in ("x" * 101, "a\tb"):
+    for bad in ("x" * 101, "a\tb", "\u200d".encode()):
         refused = client.post("/v1/knowledge/correct", json=CORRECT, headers={"X-User": bad})
         assert "X-User" in said(refused, 422, "bad_request")
 

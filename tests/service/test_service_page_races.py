@@ -79,6 +79,25 @@ def test_a_save_that_ends_after_another_answer_is_not_told_of_that(
     assert one.predicted(TEXT) != right
 
 
+def test_an_answer_can_be_corrected_while_another_text_is_asked(
+    page_model: Any, page_service: Any, visit: Any
+) -> None:
+    one, asked = visit(page_service(page_model())), []
+    panel = one.ask(TEXT)
+    right = other_label(panel.locator(".label").text_content())
+    panel.get_by_label("The right label").select_option(right)
+    hold(one, "**/v1/explain", asked)
+    panel.locator("textarea").fill(OTHER)
+    with one.page.expect_request("**/v1/explain"):
+        panel.get_by_role("button", name="Ask", exact=True).click()
+    panel.get_by_role("button", name="Save").click()
+    panel.get_by_text("Saved, for the text asked before.").wait_for()
+    asked[0].continue_()
+    panel.locator("form:not([aria-busy]) ~ .answers .label").wait_for()
+    assert panel.locator(".label").text_content() == one.predicted(OTHER)
+    assert one.predicted(TEXT) == right
+
+
 def test_what_is_added_is_told_though_the_log_cannot_be_read(
     page_model: Any, page_service: Any, visit: Any
 ) -> None:

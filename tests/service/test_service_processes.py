@@ -210,6 +210,13 @@ def test_who_does_not_finish_a_body_that_is_answered_already_is_cut_off(run, mak
                     pass
                 except OSError:
                     there = False
+    # One that sends all of it in the end has as long for its next request, and no longer.
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as one:
+        one.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n")
+        assert one.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        one.sendall(b"x" * 9)
+        while one.recv(1 << 16):
+            pass
     assert service.stop() == 0
 
 

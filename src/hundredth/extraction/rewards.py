@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ Reward = Callable[[list[tuple[str, ...]], list[int]], Sequence[float]]
 # What the logarithm of the annotator's probability is never below: beyond it, a text is simply wrong.
 _LEAST_LOG = -5.0
 _LARGEST = 1e6
-# The files of the modules from which rewards were loaded, as they were then.
+# Fingerprints of the files of modules from which rewards were loaded, as they were then.
 _SEEN: dict[str, str] = {}
 
 
@@ -143,8 +143,14 @@ def load_reward(named: str) -> WeightedReward:
             f"reward {named!r}: write module:function or module:function@WEIGHT, such as mine:short@0.5"
         )
     sys.path.insert(0, str(Path.cwd()))
+    known = module_name in sys.modules
     try:
-        module = _as_it_is_now(importlib.import_module(module_name))
+        module = importlib.import_module(module_name)
+        file = getattr(module, "__file__", None)
+        stamp = file_fingerprint(Path(file)) if file else ""
+        if known and file and _SEEN.get(module_name) != stamp:  # it may have been changed since it was imported
+            module = importlib.reload(module)
+        _SEEN[module_name] = stamp
     except Exception as error:  # whatever the user's own code does while it is imported
         raise UserError(f"reward {named!r}: {module_name} cannot be imported ({_said(error)})") from error
     finally:
@@ -156,17 +162,7 @@ def load_reward(named: str) -> WeightedReward:
             f"reward {named!r}: {module_name} holds {what} under the name {function!r}, where a function "
             "(texts, labels) -> list of numbers is needed"
         )
-    file = getattr(module, "__file__", None)
-    return WeightedReward(path, weight, _guarded(path, found), file_fingerprint(Path(file)) if file else "")
-
-
-def _as_it_is_now(module: ModuleType) -> ModuleType:
-    """Return a module, read again if its file has been changed since a reward was first loaded from it."""
-    file = getattr(module, "__file__", None)
-    stamp = file_fingerprint(Path(file)) if file else ""
-    if _SEEN.setdefault(module.__name__, stamp) != stamp:
-        module, _SEEN[module.__name__] = importlib.reload(module), stamp
-    return module
+    return WeightedReward(path, weight, _guarded(path, found), stamp)
 
 
 def code_stamp(reward: Reward) -> str:

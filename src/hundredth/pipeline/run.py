@@ -58,8 +58,13 @@ class Run:
         run = cls(root, make_config({}, root / CONFIG), reporter)
         unfinished = first_unfinished(root, {name: run.needs(name) for name in run.stages})
         if unfinished is not None or (root / UNFINISHED).exists():
-            what = "it was stopped while it was redone" if unfinished is None else f"{unfinished} is still to do"
-            raise UserError(f"the run in {root} has not finished: {what}; give the same transfer command again")
+            if unfinished is not None:
+                how = f"{unfinished} is still to do; give the same transfer command again"
+            else:
+                how = (
+                    "it was stopped, or failed, while it was redone; give that command again, or the one before"
+                )
+            raise UserError(f"the run in {root} has not finished: {how}")
         return run
 
     @property

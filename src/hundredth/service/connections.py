@@ -51,15 +51,14 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read, and wait only so long for the rest of a head, or of a body that nobody waits for."""
+        before = self.conn.their_state
         super().data_received(data)
         state = self.conn.their_state
-        if state is h11.SEND_BODY and self.cycle.response_complete:
-            if self._waiting is None:
-                self._wait()
-        # Between two requests uvicorn's own time runs, until the first byte of the next.
-        elif state is not h11.IDLE:
+        unread = state is h11.SEND_BODY and self.cycle.response_complete
+        # Between two requests uvicorn's own time runs, until the first byte of the next; not after such a body.
+        if (state is not h11.IDLE and not unread) or (before is h11.SEND_BODY and state is h11.IDLE):
             self._wait_no_more()
-        elif self._waiting is None and self.conn.trailing_data[0]:
+        if (state is h11.IDLE or unread) and self._waiting is None:
             self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:

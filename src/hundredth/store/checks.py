@@ -105,8 +105,9 @@ def near_label(label: str, known: Sequence[str]) -> UserError | None:
 
 
 def is_printable(text: str) -> bool:
-    """Whether a text has letters, signs and spaces alone, on one line."""
-    return text.translate(_JOINERS).isprintable()
+    """Whether a text is of letters, signs and spaces, on one line, and something of it is seen."""
+    seen = text.translate(_JOINERS)
+    return seen.isprintable() and bool(seen.strip())
 
 
 def _folded(label: str) -> str:

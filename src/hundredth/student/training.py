@@ -262,8 +262,7 @@ class TrainingBatches:
         self.other_size = size - self.gold_size if len(self.other) else 0
         hard = 0 if near is None else round(self.other_size * config.hard_share)
         self.hard_size = min(hard, max(0, self.other_size - 1))
-        drawn = self.other_size - self.hard_size
-        a_pass = len(self.other) / drawn if drawn else len(self.gold) / self.gold_size
+        a_pass = len(self.other) / self.other_size if self.other_size else len(self.gold) / self.gold_size
         self.steps = max(config.min_steps, config.epochs * math.ceil(a_pass))
         self.seed = config.seed
         self.near = near

@@ -12,6 +12,7 @@ const said = ({ label, probability }) => [h("strong", { dir: "auto" }, label), `
 // text is asked.
 export function correctView(model, again) {
   let text = null;
+  let left = false; // another text is being asked
   let current = null; // its explanation
   const label = labelChoice(model, "The right label");
   const note = noteInput();
@@ -24,7 +25,7 @@ export function correctView(model, again) {
   };
   // Says what a change of a text did to its answer; of one that is no longer asked about, only that it was made.
   const changed = async (asked, title, undo = null) => {
-    if (text !== asked) return tell(h("p", {}, `${title}, for the text asked before.`), undo);
+    if (left || text !== asked) return tell(h("p", {}, `${title}, for the text asked before.`), undo);
     const before = current;
     current = await again(asked);
     tell(h("p", {}, `${title}: `, said(before), " → ", said(current)), undo);
@@ -42,7 +43,7 @@ export function correctView(model, again) {
       const [asked, given] = [text, label.read()];
       const { change } = await api.correct(asked, given.label, note.value.trim(), given.isNew);
       learn(model, [given.label]);
-      if (text === asked) {
+      if (!left && text === asked) {
         label.choose(given.label);
         note.value = "";
       }
@@ -60,12 +61,12 @@ export function correctView(model, again) {
     outcome,
   );
   const begin = (given, explanation) => {
-    [text, current] = [given, explanation];
+    [text, current, left] = [given, explanation, false];
     label.choose("");
     note.value = "";
     save.removeAttribute("aria-disabled"); // a question asked meanwhile has cancelled what it waited for
     outcome.replaceChildren();
   };
-  const leave = () => (text = null);
+  const leave = () => (left = true);
   return { node, begin, leave };
 }
