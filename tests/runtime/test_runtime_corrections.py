@@ -233,7 +233,7 @@ def test_what_is_no_argument_is_said_in_one_line(model):
 def test_a_model_says_what_it_is_and_how_it_computes(model):
     assert (model.precision, model.threads, model.engine) == ("float32", 1, "onnxruntime")
     assert repr(model).startswith("<hundredth.Model of ")
-    assert repr(model).endswith("entries, float32 with onnxruntime, 1 thread>")
+    assert repr(model).endswith("entries, float32 weights with onnxruntime, 1 thread>")
 
 
 @given(st.lists(st.tuples(st.integers(1, 6), st.booleans()), min_size=1, max_size=30))

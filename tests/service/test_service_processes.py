@@ -38,7 +38,7 @@ def test_it_says_where_and_what_and_ends_as_it_is_told(run, make_model):
     for expected in (
         str(folder),
         "card_swallowed, refund, delivery",
-        "float32 with onnxruntime, 1 threads",
+        "float32 weights with onnxruntime, 1 threads",
         "3 entries: 3 gold",
         "token",
     ):
@@ -284,7 +284,7 @@ def test_several_workers_compute_with_the_engine_that_is_told_at_the_start(make_
     assert result.exit_code == 0, result.stderr
     [settings] = made
     assert settings.engine == ("openvino" if find_spec("openvino") else "onnxruntime")
-    assert f"float32 with {settings.engine}, 1 threads, 2 workers" in result.stdout
+    assert f"float32 weights with {settings.engine}, 1 threads, 2 workers" in result.stdout
 
 
 def test_a_missing_extra_is_named(refused, make_model, monkeypatch):

@@ -110,7 +110,7 @@ class Model:
 
     @property
     def precision(self) -> str:
-        """What the encoder's matrix products are computed in: int8 or float32."""
+        """The number format of the encoder's weights: int8 or float32."""
         return self.manifest.encoder.precision
 
     @property
@@ -256,7 +256,7 @@ class Model:
         knowledge = "no store" if self._knowledge is None else f"{len(self._knowledge):,} entries"
         return (
             f"<hundredth.Model of {self.manifest.task.name}: {len(self.labels)} labels, {knowledge}, "
-            f"{self.precision} with {self.engine}, {self.threads} thread{'s' * (self.threads > 1)}>"
+            f"{self.precision} weights with {self.engine}, {self.threads} thread{'s' * (self.threads > 1)}>"
         )
 
     def close(self) -> None:

@@ -89,7 +89,7 @@ def banner(service: Service, listening: socket.socket) -> list[str]:
         f"serving    http://{shown}:{port}",
         f"model      {settings.folder} (task {manifest.task.name}, version {service.models.served.version})",
         f"labels     {labels}",
-        f"computing  {manifest.encoder.precision} with {model.engine}, {settings.threads} threads{workers}",
+        f"computing  {manifest.encoder.precision} weights with {model.engine}, {settings.threads} threads{workers}",
         f"knowledge  {knowledge}",
         f"changes    {changes}",
     ]
