@@ -91,9 +91,16 @@ def test_the_tuned_prompt_and_the_llm_stay_as_they_were(source: PromptedLLM, tmp
     assert all(torch.equal(one, two) for one, two in zip(source.llm.model.parameters(), weights, strict=True))
 
 
+@pytest.mark.parametrize("tokens", [6, 768])
 @pytest.mark.parametrize("algorithm", ["ppo", "grpo"])
-def test_the_trajectory_is_the_one_that_was_checked(algorithm: str, source: PromptedLLM, tmp_path: Path) -> None:
-    """Silent otherwise: what the known optimum is reached without, such as whitening, clips or the value head."""
+def test_the_trajectory_is_the_one_that_was_checked(
+    algorithm: str, tokens: int, source: PromptedLLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silent otherwise: what the known optimum is reached without, such as whitening, clips or the value head.
+
+    And it is the same however many tokens a gradient takes at once: those of a minibatch's parts are summed.
+    """
+    monkeypatch.setattr("hundredth.extraction.batching._TOKENS_A_GRADIENT", tokens)
     config = changed(algorithm=algorithm, kl_weight=0.2, kl_target=0.05, kl_horizon=20.0, epochs=3, **CLIPPED)
     found = reinforce(source, [SMALL_LETTERS], config, MAX_TOKENS, tmp_path)
     for step, expected in enumerate(TRAJECTORY[algorithm]):
@@ -129,7 +136,7 @@ def test_a_prompt_that_has_moved_diverges_by_about_what_is_estimated(source: Pro
     rollout = draw_rollout(policy.current, [SMALL_LETTERS], config, 0, MAX_TOKENS)
     numbers = Experience.of(policy, rollout, config, 0).numbers()
     assert numbers["kl"] > 0.05
-    assert abs(numbers["kl"] - numbers["kl_signed"]) < 4 * numbers["kl_error"]
+    assert abs(numbers["kl"] - numbers["kl_signed"]) < 4 * numbers["kl_error"] < 0.4
 
 
 def test_a_penalty_on_divergence_holds_the_policy_back(source: PromptedLLM, tmp_path: Path) -> None:

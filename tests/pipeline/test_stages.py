@@ -84,6 +84,12 @@ def test_a_stage_redone_with_the_same_result_leaves_the_stages_after_it_alone(ch
     assert chain.run() == ["a"]
 
 
+def test_stages_of_an_older_version_are_made_again(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain.run()
+    monkeypatch.setattr("hundredth.pipeline.stages._STAGES_VERSION", 0)
+    assert chain.run() == ["a", "b", "c", "d"]
+
+
 def test_the_order_of_settings_does_not_matter(chain: Chain) -> None:
     chain.settings["a"] = {"x": 1, "y": [2, 3]}
     chain.run()

@@ -1,12 +1,14 @@
 """Requests that are predicted together: as if each were alone, whatever the others bring."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from callers import PREDICT, TEXT, Caller, Held
 
 from hundredth import UserError
+from hundredth.runtime.manifest import DevInfo
 
 WORDS = ["card", "swallowed", "machine", "ate", "my", "the", "refund", "money", "back", "where", "is", "parcel"]
 
@@ -20,8 +22,10 @@ def held(make_app, monkeypatch):
     return make
 
 
-def test_requests_that_wait_form_batches_and_get_the_answers_of_the_model(held):
+def test_requests_that_wait_form_batches_and_get_the_answers_of_the_model(held, monkeypatch):
     one, call, service = held(max_batch=8)
+    dev = DevInfo(2, (0.0,), (2,), (1,), (0.5, 0.9, 0.999))
+    monkeypatch.setattr(one.model, "manifest", replace(one.model.manifest, dev=dev))
     generator = np.random.default_rng(0)
     bodies = [
         {"texts": [" ".join(generator.choice(WORDS, size=3)) for _ in range(generator.integers(1, 4))]}
@@ -32,8 +36,9 @@ def test_requests_that_wait_form_batches_and_get_the_answers_of_the_model(held):
     for body, answer in zip(bodies, answers[1:], strict=True):
         rows = [list(found["probabilities"].values()) for found in answer.json["predictions"]]
         assert np.allclose(rows, one.model.predict_proba(body["texts"]), atol=1e-6)
-        near = [found["similarity"] for found in answer.json["predictions"]]
-        assert np.allclose(near, one.model.nearness(body["texts"]).similarity, atol=1e-6)
+        near, expected = answer.json["predictions"], one.model.nearness(body["texts"])
+        assert np.allclose([found["similarity"] for found in near], expected.similarity, atol=1e-6)
+        assert np.allclose([found["quantile"] for found in near], expected.quantile, atol=1e-3)
     texts = sum(len(body["texts"]) for body in bodies)
     assert one.sizes == [1, *[8] * (texts // 8), *([texts % 8] if texts % 8 else [])]
     assert service.models.served.users == 0

@@ -123,6 +123,7 @@ def test_who_has_gone_is_dropped_from_the_queue(make_app, monkeypatch):
     assert (first.status, later.status) == (200, 200)
     assert held.sizes == [1, 1]
     assert app.state.service.models.served.users == 0
+    assert app.state.service.batcher._waiting == 0  # else who has gone would fill the queue for ever
 
 
 def test_an_answer_that_takes_too_long_is_given_up_on(make_app, monkeypatch):

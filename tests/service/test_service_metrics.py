@@ -65,6 +65,7 @@ def test_predictions_are_counted_by_label_and_by_what_they_are_worth(client):
 
 
 def test_the_model_and_its_entries_are_told(client):
+    assert _numbers(client)["hundredth_entries", ("origin", "user")] == 0
     client.post("/v1/knowledge", json={"texts": [TEXT], "labels": ["refund"]})
     numbers = _numbers(client)
     assert numbers["hundredth_entries", ("origin", "gold")] == 3

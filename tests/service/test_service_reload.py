@@ -261,6 +261,38 @@ def test_a_replaced_model_is_open_until_its_last_request_is_answered(make_app, m
     assert old.users == 0
 
 
+def test_texts_for_two_models_are_not_predicted_together(make_app, make_model, monkeypatch):
+    """Silent otherwise: the new model's requests are answered by the old one, under the new one's version."""
+    served, new = make_model(), make_model(retrieval=RetrievalInfo(1, 0.1, 0.9))
+    app = make_app(served)
+    held, call, models = Held(app, monkeypatch), Caller(app), app.state.service.models
+    old = models.served
+
+    async def run():
+        watching = asyncio.create_task(models.watch(0.01))
+        first = [asyncio.create_task(call(PREDICT, {"text": TEXT}))]
+        await asyncio.to_thread(held.started.wait)
+        first.append(asyncio.create_task(call(PREDICT, {"text": TEXT})))
+        await asyncio.sleep(0.02)
+        replace_folder(new, served)
+        while models.served is old:
+            await asyncio.sleep(0.01)
+        later = asyncio.create_task(call(PREDICT, {"text": TEXT}))
+        await asyncio.sleep(0.02)
+        held.going.set()
+        watching.cancel()
+        return [await one for one in first], await later
+
+    first, later = asyncio.run(run())
+    assert [one.json["model_version"] for one in first] == [old.version] * 2
+    assert later.json["model_version"] == models.served.version
+    [answer] = later.json["predictions"]
+    expected = models.served.model.predict_proba([TEXT])[0]
+    assert list(answer["probabilities"].values()) == pytest.approx(expected.tolist(), abs=1e-6)
+    [before] = first[1].json["predictions"]
+    assert before["probabilities"] != pytest.approx(answer["probabilities"], abs=1e-3)
+
+
 def test_a_change_after_the_folder_was_replaced_waits_for_the_new_model(serve, folders):
     """Silent otherwise: it is written into the store that has just been deleted."""
     served, new = folders

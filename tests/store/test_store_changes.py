@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hundredth.errors import UserError
+from hundredth.errors import ConflictError, UserError
 from hundredth.store import KnowledgeStore
 from hundredth.store.changes import runs
 from hundredth.store.database import SAME_TEXTS, SCHEMA_VERSION
@@ -170,6 +170,18 @@ def test_what_cannot_be_undone_is_refused_and_nothing_is_changed(store, fill):
     with pytest.raises(UserError, match="no ids"):
         store.forget([])
     assert [entry.id for entry in store.entries()] == ids
+
+
+def test_an_undo_that_would_put_an_entry_in_twice_is_refused(store, fill):
+    fill(store, 2)
+    first = store.forget([1])
+    back = store.undo(first.id)
+    store.undo(store.forget([1]).id)
+    again = store.undo(back.id)  # takes the entry out
+    store.undo(first.id)  # and puts it back
+    with pytest.raises(ConflictError, match="entry 1 was put back later"):
+        store.undo(again.id)
+    assert [one.id for one in store.entries()] == [1, 2]
 
 
 def test_nothing_deleted_is_nothing_logged(store, fill):

@@ -61,6 +61,11 @@ def test_entries_survive_without_close_when_the_process_ends(tmp_path, caplog):
     assert not caplog.records
 
 
+def test_what_is_added_is_on_the_disk_before_it_is_told(store):
+    """Silent otherwise, also where a process is killed: only a power cut would show it."""
+    assert store._table._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+
 def test_a_search_of_an_empty_store_is_all_padding(store):
     found = store.search(np.ones((2, 8)), 3)
     assert (found.ids == -1).all()
