@@ -61,9 +61,7 @@ class Run:
             if unfinished is not None:
                 how = f"{unfinished} is still to do; give the same transfer command again"
             else:
-                how = (
-                    "it was stopped, or failed, while it was redone; give that command again, or the one before"
-                )
+                how = "it was stopped, or failed, while it was redone; give that command again, or the one before"
             raise UserError(f"the run in {root} has not finished: {how}")
         return run
 
