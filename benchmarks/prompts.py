@@ -23,12 +23,9 @@ from hundredth.pipeline.extract import make_prompt
 from hundredth.pipeline.run import Run
 from hundredth.pipeline.teach import Recipe
 
-PROMPTS = 4
-SIZES = (5_000, 10_000)
-# By its name: how many prompts write, and how many texts they are asked for together.
-CELLS = {
-    f"{prompts} prompt{'s' * (prompts > 1)}, {size}": (prompts, size) for size in SIZES for prompts in (1, PROMPTS)
-}
+PROMPTS, TEXTS = 4, 5_000
+# By its name: how many prompts write.
+CELLS = {"1 prompt": 1, f"{PROMPTS} prompts": PROMPTS}
 METRICS = {"score": "fraction", "log_likelihood": "nats", "texts": "count", "agreed": "fraction"}
 
 
@@ -49,23 +46,25 @@ def run_seed(run: Run, students: int, work: Path) -> None:
     task, seed = run.data.task.name, run.config.task.seed
     judge = unseen_rows(run, task, JUDGES)
     folders = [work / f"{task}-{seed}" / str(number) for number in range(PROMPTS)]
-    pools = [make_pool(run, max(SIZES), folders[0])]
+    pools = [make_pool(run, TEXTS, folders[0])]
     for number in range(1, PROMPTS):
-        other = partial(tuned, run, 1_000 * number + run.config.prompt.seed, folders[number])
-        pools.append(make_pool(run, max(SIZES) // PROMPTS, folders[number], other))
+        own = 1_000 * (number + 1)  # else prompts alike would write the same texts
+        other = partial(tuned, run, own + run.config.prompt.seed, folders[number])
+        changes = {"seed": own + run.config.sampling.seed}
+        pools.append(make_pool(run, TEXTS // PROMPTS, folders[number], other, changes))
     gold = run.knowledge.of(["gold"])
     # Not taught, but what the vocabulary is pruned to: the same student learns in every cell.
     rest = replace(run.knowledge, origins=["user"] * len(run.knowledge))
     recipe = Recipe(("gold", "generated"), retrieve=False)
 
-    def cell(prompts: int, size: int) -> dict[str, Any]:
-        pool = without_copies(run, mixture(pools[:prompts], size // prompts, seed))
+    def cell(prompts: int) -> dict[str, Any]:
+        pool = without_copies(run, mixture(pools[:prompts], TEXTS // prompts, seed))
         knowledge = joined(pool.knowledge(gold, np.arange(len(pool.texts))), rest)
         agreed = float((pool.soft_labels.argmax(axis=1) == pool.labels).mean())
         found = taught(run, knowledge, recipe, students, judge)
         return {**found, "texts": len(pool.texts), "agreed": agreed}
 
-    finish_cells(run, work, {name: partial(cell, *what) for name, what in CELLS.items()})
+    finish_cells(run, work, {name: partial(cell, prompts) for name, prompts in CELLS.items()})
 
 
 def main() -> None:

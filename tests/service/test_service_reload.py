@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import shutil
+import threading
 import time
 
 import pytest
@@ -259,6 +260,41 @@ def test_a_replaced_model_is_open_until_its_last_request_is_answered(make_app, m
     assert (first.json["model_version"], later.json["model_version"]) == (old.version, models.served.version)
     assert len(held.batches) == 3
     assert old.users == 0
+
+
+def test_a_replaced_model_is_open_while_a_thread_still_explains(make_app, make_model, monkeypatch):
+    """Also when nobody waits for the explanation any more."""
+    served, new = make_model(), make_model(retrieval=RetrievalInfo(1, 0.1, 0.9))
+    app = make_app(served)
+    call, models, going, started = Caller(app), app.state.service.models, threading.Event(), threading.Event()
+    old = models.served
+    explain, store = old.model.explain, old.model._knowledge
+
+    def held(row):
+        started.set()
+        assert going.wait(30)
+        return explain(row)
+
+    monkeypatch.setattr(old.model, "explain", held)
+
+    async def run():
+        gone, watching = asyncio.Event(), asyncio.create_task(models.watch(0.01))
+        asked = asyncio.create_task(call("/v1/explain", {"text": TEXT}, gone=gone))
+        await asyncio.to_thread(started.wait)
+        gone.set()
+        await asked
+        replace_folder(new, served)
+        while models.served is old:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        held_open = (old.users, len(store))
+        going.set()
+        while old.users:
+            await asyncio.sleep(0.01)
+        watching.cancel()
+        return held_open
+
+    assert asyncio.run(run()) == (1, 3)
 
 
 def test_texts_for_two_models_are_not_predicted_together(make_app, make_model, monkeypatch):
