@@ -8,20 +8,17 @@ without a store, and is judged by training rows that the run never drew. The tes
     python benchmarks/prompts.py [--seeds 1] [--students 2] [--task sst2 ...] [--runs FOLDER] [--work FOLDER]
 """
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from knowledge_trials import JUDGES, cell_file, finish_cells, taught, trial_options, try_all
-from selection import joined, make_pool, mixture, without_copies
+from knowledge_trials import JUDGES, cell_file, finish_cells, trial_options, try_all
+from selection import make_pool, mixture, taught_by, without_copies
 from trial_student import unseen_rows
 
 from hundredth.extraction.soft_prompt import SoftPrompt
 from hundredth.pipeline.extract import make_prompt
 from hundredth.pipeline.run import Run
-from hundredth.pipeline.teach import Recipe
 
 PROMPTS, TEXTS = 4, 5_000
 # By its name: how many prompts write.
@@ -52,17 +49,10 @@ def run_seed(run: Run, students: int, work: Path) -> None:
         other = partial(tuned, run, own + run.config.prompt.seed, folders[number])
         changes = {"seed": own + run.config.sampling.seed}
         pools.append(make_pool(run, TEXTS // PROMPTS, folders[number], other, changes))
-    gold = run.knowledge.of(["gold"])
-    # Not taught, but what the vocabulary is pruned to: the same student learns in every cell.
-    rest = replace(run.knowledge, origins=["user"] * len(run.knowledge))
-    recipe = Recipe(("gold", "generated"), retrieve=False)
 
     def cell(prompts: int) -> dict[str, Any]:
         pool = without_copies(run, mixture(pools[:prompts], TEXTS // prompts, seed))
-        knowledge = joined(pool.knowledge(gold, np.arange(len(pool.texts))), rest)
-        agreed = float((pool.soft_labels.argmax(axis=1) == pool.labels).mean())
-        found = taught(run, knowledge, recipe, students, judge)
-        return {**found, "texts": len(pool.texts), "agreed": agreed}
+        return taught_by(run, pool, students, judge)
 
     finish_cells(run, work, {name: partial(cell, prompts) for name, prompts in CELLS.items()})
 

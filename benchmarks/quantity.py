@@ -7,14 +7,13 @@ without, and no store; it is judged by training rows that the run never drew. Th
     python benchmarks/quantity.py [--seeds 1] [--students 2] [--task sst2 ...] [--runs FOLDER] [--work FOLDER]
 """
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from knowledge_trials import JUDGES, finish_cells, taught, trial_options, try_all
-from selection import joined, make_pool
+from selection import joined, make_pool, untaught
 from trial_student import unseen_rows
 
 from hundredth.pipeline.run import Run
@@ -33,15 +32,13 @@ def run_seed(run: Run, students: int, work: Path) -> None:
     order = np.random.default_rng(seed).permutation(len(pool.texts))
     gold, unlabelled = run.knowledge.of(["gold"]), run.knowledge.of(["unlabelled"], augmented=False)
     judge = unseen_rows(run, task, JUDGES)
-    # Not taught, but what the vocabulary is pruned to: the same student learns from every size.
-    rest = replace(run.knowledge, origins=["user"] * len(run.knowledge))
     recipe = Recipe(("gold", "generated", "unlabelled"), retrieve=False)
 
     def cell(size: int, with_unlabelled: bool) -> dict[str, Any]:
         knowledge = pool.knowledge(gold, order[:size])
         if with_unlabelled:
             knowledge = joined(knowledge, unlabelled)
-        found = taught(run, joined(knowledge, rest), recipe, students, judge)
+        found = taught(run, joined(knowledge, untaught(run)), recipe, students, judge)
         return {**found, "texts": min(size, len(order))}
 
     finish_cells(run, work, {name: partial(cell, *what) for name, what in CELLS.items()})

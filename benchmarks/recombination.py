@@ -9,7 +9,6 @@ The test split is not looked at.
 """
 
 import time
-from dataclasses import replace
 from functools import partial, reduce
 from itertools import product
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from knowledge_trials import JUDGES, finish_cells, taught, trial_options, try_all
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
-from selection import joined
+from selection import joined, untaught
 from tokenizers import Tokenizer
 from trial_student import unseen_rows
 
@@ -89,14 +88,12 @@ def run_seed(run: Run, students: int, work: Path) -> None:
     }
     words = annotated(run, "gold", "words", words_of(run), folder)
     judge = unseen_rows(run, task, JUDGES)
-    # Not taught, but what the vocabulary is pruned to: the same student learns from every mixture.
-    rest = replace(run.knowledge, origins=["user"] * len(run.knowledge))
 
     def cell(sources: tuple[Origin, ...], texts: int, with_words: bool) -> dict[str, Any]:
         parts = [*(first(more[origin], texts) for origin in sources), *([words] if with_words else [])]
         knowledge = reduce(joined, parts, natural.of(["gold", *sources]))
         recipe = Recipe(("gold", *sources), retrieve=False)
-        found = taught(run, joined(knowledge, rest), recipe, students, judge)
+        found = taught(run, joined(knowledge, untaught(run)), recipe, students, judge)
         return {**found, "texts": len(knowledge), "words": len(words) * with_words}
 
     finish_cells(run, work, {name: partial(cell, *what) for name, what in CELLS.items()})

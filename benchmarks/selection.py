@@ -44,6 +44,7 @@ from hundredth.pipeline.knowledge import Knowledge, read_jsonl
 from hundredth.pipeline.run import Run
 from hundredth.pipeline.teach import Recipe
 from hundredth.ranking.teacher_models import HFTeacher, open_teacher
+from hundredth.tasks import Example
 
 CHOSEN = 1200
 RULES = (
@@ -140,6 +141,19 @@ def make_pool(
     rows, arrays = read_jsonl(folder / "samples.jsonl"), load_file(file)
     texts, labels = [tuple(row["texts"]) for row in rows], np.array([row["label"] for row in rows])
     return without_copies(run, Pool(texts, labels, arrays["soft_labels"], arrays["embeddings"]))
+
+
+def untaught(run: Run) -> Knowledge:
+    """Return all that a run knows, not to be taught: what the vocabulary of all its students is pruned to."""
+    return replace(run.knowledge, origins=["user"] * len(run.knowledge))
+
+
+def taught_by(run: Run, pool: Pool, students: int, judge: list[Example]) -> dict[str, Any]:
+    """Return what students learn from the labelled texts and a whole pool, without a store."""
+    knowledge = joined(pool.knowledge(run.knowledge.of(["gold"]), np.arange(len(pool.texts))), untaught(run))
+    found = taught(run, knowledge, Recipe(("gold", "generated"), retrieve=False), students, judge)
+    agreed = float((pool.soft_labels.argmax(axis=1) == pool.labels).mean())
+    return {**found, "texts": len(pool.texts), "agreed": agreed}
 
 
 def without_copies(run: Run, pool: Pool) -> Pool:

@@ -7,18 +7,14 @@ without a store, and is judged by training rows that the run never drew. The tes
     python benchmarks/temperatures.py [--seeds 1] [--students 2] [--task sst2 ...] [--runs FOLDER] [--work FOLDER]
 """
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from knowledge_trials import JUDGES, finish_cells, taught, trial_options, try_all
-from selection import Pool, joined, make_pool, mixture
+from knowledge_trials import JUDGES, finish_cells, trial_options, try_all
+from selection import make_pool, mixture, taught_by
 from trial_student import unseen_rows
 
 from hundredth.pipeline.run import Run
-from hundredth.pipeline.teach import Recipe
 
 TEMPERATURES = (0.7, 1.0, 1.3)
 TEXTS = 5_000
@@ -36,18 +32,8 @@ def run_seed(run: Run, students: int, work: Path) -> None:
     # As many together as the smallest pool has.
     share = min(len(one.texts) for one in made.values()) // len(made)
     pools = {**made, MIXED: mixture(list(made.values()), share, seed)}
-    gold, judge = run.knowledge.of(["gold"]), unseen_rows(run, task, JUDGES)
-    # Not taught, but what the vocabulary is pruned to: the same student learns at every temperature.
-    rest = replace(run.knowledge, origins=["user"] * len(run.knowledge))
-    recipe = Recipe(("gold", "generated"), retrieve=False)
-
-    def cell(pool: Pool) -> dict[str, Any]:
-        knowledge = joined(pool.knowledge(gold, np.arange(len(pool.texts))), rest)
-        found = taught(run, knowledge, recipe, students, judge)
-        agreed = float((pool.soft_labels.argmax(axis=1) == pool.labels).mean())
-        return {**found, "texts": len(pool.texts), "agreed": agreed}
-
-    finish_cells(run, work, {name: partial(cell, pool) for name, pool in pools.items()})
+    judge = unseen_rows(run, task, JUDGES)
+    finish_cells(run, work, {name: partial(taught_by, run, pool, students, judge) for name, pool in pools.items()})
 
 
 def main() -> None:

@@ -11,6 +11,11 @@ _PAIRS = zip(_WORDS * 4, _WORDS[5:] * 6, strict=False)
 ENTRIES = [((f"{first} {second}",), number % len(LABELS)) for number, (first, second) in enumerate(_PAIRS)]
 
 
+def other_label(answer: str) -> str:
+    """A label that is not the answer."""
+    return next(label for label in LABELS if label != answer)
+
+
 class Visit:
     """A page that is looked at."""
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from page_visit import ENTRIES, LABELS
+from page_visit import ENTRIES, LABELS, other_label
 
 import hundredth
 from hundredth.runtime.knowledge import Given
@@ -22,10 +22,6 @@ def percent(text: str) -> int:
     found = re.search(r"(\d+)\s%", text)
     assert found is not None, text
     return int(found[1])
-
-
-def other_label(answer: str) -> str:
-    return next(label for label in LABELS if label != answer)
 
 
 def test_an_answer_shows_what_the_model_says(page_model: Any, page_service: Any, visit: Any) -> None:

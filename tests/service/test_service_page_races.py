@@ -3,17 +3,13 @@
 from typing import Any
 
 import pytest
-from page_visit import ENTRIES, LABELS
+from page_visit import ENTRIES, other_label
 
 pytest_plugins = ["page_fixtures"]
 pytestmark = pytest.mark.browser
 
 TEXT = "my card the machine ate"
 OTHER = "where is the parcel"
-
-
-def other_label(answer: str) -> str:
-    return next(label for label in LABELS if label != answer)
 
 
 def hold(one: Any, path: str, held: list[Any]) -> None:
@@ -110,6 +106,8 @@ def test_what_is_added_is_told_though_the_log_cannot_be_read(
     panel.get_by_role("button", name="Add", exact=True).click()
     panel.get_by_text("1 text added.").wait_for()
     panel.get_by_text(f"of {len(ENTRIES) + 1} entries").wait_for()
+    assert one.predicted(TEXT) == "refund"
+    assert panel.locator("details:has(textarea) [role=alert]").count() == 0
     panel.locator(".notice").get_by_role("button", name="Undo").click()
     panel.get_by_text(f"of {len(ENTRIES)} entries").wait_for()
 

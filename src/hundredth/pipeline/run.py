@@ -57,12 +57,16 @@ class Run:
             raise UserError(f"{root} is not a run folder: it has no {CONFIG}; name the --out of hundredth transfer")
         run = cls(root, make_config({}, root / CONFIG), reporter)
         unfinished = first_unfinished(root, {name: run.needs(name) for name in run.stages})
-        if unfinished is not None or (root / UNFINISHED).exists():
-            if unfinished is not None:
-                how = f"{unfinished} is still to do; give the same transfer command again"
-            else:
-                how = "it was stopped, or failed, while it was redone; give that command again, or the one before"
-            raise UserError(f"the run in {root} has not finished: {how}")
+        if unfinished is not None:
+            raise UserError(
+                f"the run in {root} has not finished: {unfinished} is still to do; give the same transfer command "
+                "again"
+            )
+        if (root / UNFINISHED).exists():
+            raise UserError(
+                f"the run in {root} has not finished: it was stopped, or failed, while it was redone; give that "
+                "command again, or the one before"
+            )
         return run
 
     @property

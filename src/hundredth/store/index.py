@@ -121,11 +121,12 @@ class SearchIndex:
 
         `exclude_ids` (B,) leaves one entry out of each query's result: its own, in leave-one-out.
         """
-        parts, chunk = [], self._at_once(self._proposals(k, exclude_ids)[0])
+        proposals, lists = self._proposals(k, exclude_ids)
+        parts, chunk = [], self._at_once(proposals)
         for start in range(0, max(len(queries), 1), chunk):
             rows = slice(start, start + chunk)
             excluded = None if exclude_ids is None else exclude_ids[rows]
-            parts.append(self._neighbours(queries[rows], k, excluded))
+            parts.append(self._neighbours(queries[rows], k, excluded, proposals, lists))
         if len(parts) == 1:
             return parts[0]
         return Neighbours(
@@ -134,12 +135,12 @@ class SearchIndex:
             np.concatenate([part.soft_labels for part in parts]),
         )
 
-    def _neighbours(self, queries: Matrix, k: int, excluded: Ids | None) -> Neighbours:
+    def _neighbours(self, queries: Matrix, k: int, excluded: Ids | None, proposals: int, lists: int) -> Neighbours:
         """Return the k nearest of a chunk of queries, padded where there are fewer."""
         count, labels = len(queries), self._soft_labels.shape[1]
         width = 0
         if self._size and count and k:
-            positions, cosines, complete = self._nearest(queries, k, excluded, *self._proposals(k, excluded))
+            positions, cosines, complete = self._nearest(queries, k, excluded, proposals, lists)
             width = positions.shape[1]
             ids, soft_labels = self._ids.take(positions), self._soft_labels.take(positions, axis=0)
             if width == k and complete:
