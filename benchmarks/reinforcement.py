@@ -43,7 +43,7 @@ from hundredth.pipeline.run import Run
 from hundredth.pipeline.transfer import threads
 
 WORK = Path(user_cache_dir("hundredth")) / "reinforcement"
-TASKS = ("trec", "sst2", "subj")
+TASKS = ("trec", "sst2", "subj", "mr")
 ALGORITHMS: dict[str, Algorithm] = {"tuned": "none", "ppo": "ppo", "grpo": "grpo", "trl": "grpo"}
 COMPARED = ("ppo - trl", "grpo - trl")
 CELL = "cell.json"

@@ -11,13 +11,17 @@ from hundredth.student.quantise import arithmetic_in_int8, weights_in_int8
 
 
 def toy_graph(table: np.ndarray, weight: np.ndarray) -> onnx.ModelProto:
-    """ids (B, L) -> table -> two layers that share one weight -> a classifier (Gemm) on the first token."""
+    """ids (B, L) -> table -> two layers that share one weight -> a classifier (Gemm) on the first token.
+
+    What the second layer reads is added to what it gives.
+    """
     width = table.shape[1]
     head = np.linspace(-1, 1, width * 3, dtype=np.float32).reshape(width, 3)
     nodes = [
         helper.make_node("Gather", ["table", "ids"], ["words"], "words", axis=0),
         helper.make_node("MatMul", ["words", "weight"], ["first"], "first"),
-        helper.make_node("MatMul", ["first", "weight"], ["second"], "second"),
+        helper.make_node("MatMul", ["first", "weight"], ["product"], "second"),
+        helper.make_node("Add", ["product", "first"], ["second"], "residual"),
         helper.make_node("Gather", ["second", "zero"], ["cls"], "cls", axis=1),
         helper.make_node("Gemm", ["cls", "head"], ["logits"], "head"),
     ]
@@ -122,6 +126,15 @@ def test_int8_arithmetic_gives_a_text_the_same_in_every_batch() -> None:
     for row in range(8):
         for one, other in zip(run(small, ids[row : row + 1]), together, strict=True):
             np.testing.assert_array_equal(one[0], other[row])
+
+
+def test_what_is_added_to_a_layer_is_not_rounded_with_what_the_layer_reads() -> None:
+    """Silent otherwise: a tenth of the error of an embedding for nothing."""
+    content = arithmetic_in_int8(toy_graph(*some_matrices(0)), calibrating())
+    nodes = {node.name: node for node in onnx.load_from_string(content).graph.node}
+    assert "first" in nodes["residual"].input
+    assert not any("Dequantize" in name for name in nodes["residual"].input)
+    assert nodes["second"].input[0].startswith("first_Dequantize")
 
 
 def test_int8_weights_leave_room_for_two_products_in_16_bits() -> None:

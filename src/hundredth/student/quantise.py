@@ -69,7 +69,25 @@ def arithmetic_in_int8(model: onnx.ModelProto, texts: Iterable[Feeds]) -> bytes:
             weight_type=QuantType.QInt8,
             extra_options={"OpTypesToExcludeOutputQuantization": list(_LINEAR)},
         )
-        return target.read_bytes()
+        quantised = onnx.load(target)
+    _read_unrounded(quantised.graph)
+    content: bytes = quantised.SerializeToString()
+    return content
+
+
+def _read_unrounded(graph: onnx.GraphProto) -> None:
+    """Let whatever is computed in float read its inputs as they are, not rounded for the layers beside it.
+
+    The quantiser rounds a value for all who read it: what is added to a layer's output among them.
+    """
+    made_by = {node.output[0]: node for node in graph.node}
+    for node in graph.node:
+        if node.op_type in _LINEAR or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        for place, name in enumerate(node.input):
+            restored = made_by.get(name)
+            if restored is not None and restored.op_type == "DequantizeLinear" and restored.input[0] in made_by:
+                node.input[place] = made_by[restored.input[0]].input[0]
 
 
 class _Inputs(CalibrationDataReader):  # type: ignore[misc]
