@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 from encoder_parts import MINILM
+from knowledge_trials import TASKS, USUAL
 from numpy.typing import NDArray
 from publish import Key, in_order, publish
-from reinforcement import ALGORITHMS, CELL, TASKS, WORK, folder_of
+from reinforcement import ALGORITHMS, CELL, WORK, folder_of
 from sentence_transformers import SentenceTransformer
 from transfer import RESULTS
 from transfer import WORK as RUNS
@@ -139,7 +140,7 @@ def main() -> None:
     seeds = list(range(options.seeds))
     with quiet_transformers(), threads(1):
         encoder = SentenceTransformer(str(resolve_model(MINILM)))
-        for task in options.task or TASKS:
+        for task in options.task or USUAL:
             for seed in seeds:
                 run = Run.open(options.runs / f"{task}-{seed}-pruned", Reporter())
                 if run_seed(run, encoder, work, seed, options.pairs):

@@ -27,7 +27,9 @@ from hundredth.pipeline.teach import Recipe
 from hundredth.pipeline.transfer import threads
 from hundredth.tasks import Example
 
-TASKS = ("trec", "sst2", "subj")
+# The runs of the first three are made by transfer.py, that of the last by controls.py.
+USUAL = ("trec", "sst2", "subj")
+TASKS = (*USUAL, "mr")
 # Training rows that no run drew, by which a student is judged.
 JUDGES = 1500
 
@@ -57,7 +59,7 @@ def try_all(
     seeds, cells = list(range(options.seeds)), tuple(names)
     with threads(1):
         for seed in seeds:
-            for task in options.task or TASKS:
+            for task in options.task or USUAL:
                 do(Run.open(options.runs / f"{task}-{seed}-pruned", Reporter()))
                 gather(options.work, seeds, cells, metrics, RESULTS / f"{target}.json")
 

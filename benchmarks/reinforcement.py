@@ -20,6 +20,7 @@ from itertools import count, product
 from pathlib import Path
 from typing import Any
 
+from knowledge_trials import TASKS, USUAL
 from platformdirs import user_cache_dir
 from publish import Key, in_order, publish
 from reinforcement_trl import import_trl, trl_version, with_trl
@@ -43,7 +44,6 @@ from hundredth.pipeline.run import Run
 from hundredth.pipeline.transfer import threads
 
 WORK = Path(user_cache_dir("hundredth")) / "reinforcement"
-TASKS = ("trec", "sst2", "subj", "mr")
 ALGORITHMS: dict[str, Algorithm] = {"tuned": "none", "ppo": "ppo", "grpo": "grpo", "trl": "grpo"}
 COMPARED = ("ppo - trl", "grpo - trl")
 CELL = "cell.json"
@@ -232,7 +232,7 @@ def main() -> None:
     parser.add_argument("--gather", action="store_true", help="learn nothing: write what the finished cells give")
     parser.add_argument("--one", type=int, metavar="SEED", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    tasks, systems = options.task or list(TASKS), options.system or list(ALGORITHMS)
+    tasks, systems = options.task or list(USUAL), options.system or list(ALGORITHMS)
     if options.one is not None:
         for task in tasks:
             run = Run.open(options.runs / f"{task}-{options.one}-pruned", Reporter())
