@@ -3,11 +3,12 @@
 Each seed draws its own labelled texts and does everything anew, as in transfer.py, with SmolLM2-135M and BERT-tiny,
 its vocabulary pruned. It goes on in the folders of transfer.py. When all runs are done, it goes through them once
 more and adds the systems for which the LLM writes its texts anew, which take as long as all others together.
-With --rl the soft prompt is trained by rewards too, in folders of their own, and `no-ppo` is measured.
+With --rl the soft prompt is trained by rewards too, in folders of their own, and `no-ppo` is measured. With --whole
+the students keep their whole vocabulary; they are taught what the finished runs with a pruned one have extracted.
 Stopped and started again, it goes on where it was; results are written after every finished run. Reads the data
 from HUNDREDTH_DATA.
 
-    python benchmarks/controls.py [--seeds 3] [--jobs 2] [--work FOLDER] [--task trec ...] [--rl ppo] [--trial]
+    python benchmarks/controls.py [--seeds 3] [--jobs 2] [--work FOLDER] [--task trec ...] [--rl ppo | --whole]
 """
 
 import argparse
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from kept_runs import KeptRun, keep, read_kept
 from publish import published_rows
-from transfer import RESULTS, TEST_LIMIT, add_run_options, config_values, run_jobs, share_stages
+from transfer import EXTRACTION, KINDS, RESULTS, TEST_LIMIT, add_run_options, config_values, run_jobs, share_stages
 
 from hundredth.evaluation.controls import RESULTS as RUN_RESULTS
 from hundredth.evaluation.controls import SYSTEMS, evaluate
@@ -56,6 +57,8 @@ TASKS: dict[str, int | None] = {
 }
 # What does not depend on whether the prompt is trained by rewards.
 BEFORE_RL = ("task", "prompt", "annotator")
+# What the LLM has written and annotated for `no-prompt`.
+WRITTEN_ANEW = ("evaluation/systems/no-prompt-samples", "evaluation/systems/no-prompt-knowledge")
 # Every system against `full`, then what each part of the method is worth.
 PAIRS = tuple(
     dict.fromkeys(
@@ -82,22 +85,27 @@ _TRIAL = (
     "student.epochs=1",
 )
 _TRIAL_TESTS = 20
+# What the runs of the main job have, or what is changed in them: an algorithm, or the vocabulary.
+PRUNED, WHOLE = KINDS
+ALGORITHMS = ("ppo", "grpo")
 # The task of what is the mean over all.
 ALL = "all"
 
 
-def folder_of(work: Path, task: str, seed: int, rl: str) -> Path:
+def folder_of(work: Path, task: str, seed: int, variant: str) -> Path:
     """Return the folder of a run; those without reinforcement learning are the ones of transfer.py."""
-    return work / f"{task}-{seed}-pruned{'' if rl == 'none' else f'-{rl}'}"
+    return work / f"{task}-{seed}-{variant if variant in (PRUNED, WHOLE) else f'{PRUNED}-{variant}'}"
 
 
-def run_one(task: str, seed: int, rl: str, work: Path, *, trial: bool, rewritten: bool) -> None:
+def run_one(task: str, seed: int, variant: str, work: Path, *, trial: bool, rewritten: bool) -> None:
     """Do one task with one seed, with all controls; only with `rewritten` those with texts of their own."""
-    folder, reporter = folder_of(work, task, seed, rl), Reporter()
-    values = config_values(task, TASKS[task], os.environ["HUNDREDTH_DATA"], pruned=True)
-    if rl != "none":
-        values["rl"] = {"algorithm": rl}
-        share_stages(folder_of(work, task, seed, "none"), folder, BEFORE_RL)
+    folder, reporter = folder_of(work, task, seed, variant), Reporter()
+    values = config_values(task, TASKS[task], os.environ["HUNDREDTH_DATA"], pruned=variant != WHOLE)
+    if variant != PRUNED:
+        shared = (*EXTRACTION, *WRITTEN_ANEW) if variant == WHOLE else BEFORE_RL
+        share_stages(folder_of(work, task, seed, PRUNED), folder, shared)
+    if variant in ALGORITHMS:
+        values["rl"] = {"algorithm": variant}
     limit = _TRIAL_TESTS if trial else TEST_LIMIT
     transfer(make_config(values, overrides=_TRIAL if trial else (), seed=seed), folder, reporter)
     systems = ["all"] if rewritten else None
@@ -106,7 +114,7 @@ def run_one(task: str, seed: int, rl: str, work: Path, *, trial: bool, rewritten
         shutil.copy(folder / RUN_RESULTS, folder / ALL_RESULTS)
 
 
-def gather(work: Path, seeds: list[int], rl: str, target: Path) -> None:
+def gather(work: Path, seeds: list[int], variant: str, target: Path) -> None:
     """Write the results of every finished run: values in the order of the seeds, then what the controls show.
 
     A row of the metric `difference` has the system "A - B", and for task "all" the mean over the tasks; beside it
@@ -118,7 +126,7 @@ def gather(work: Path, seeds: list[int], rl: str, target: Path) -> None:
     rows = []
     for task in TASKS:
         for seed in seeds:
-            folder = folder_of(work, task, seed, rl)
+            folder = folder_of(work, task, seed, variant)
             if (folder / ALL_RESULTS).exists():
                 numbers = [Row(**row) for row in read_json(folder / ALL_RESULTS)["rows"]]
                 keep(folder, numbers, kept / f"{task}-{seed}.json")
@@ -210,7 +218,11 @@ def main() -> None:
     """Run everything that is not finished yet, several at a time, one thread each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_run_options(parser, TASKS)
-    parser.add_argument("--rl", choices=("none", "ppo", "grpo"), default="none")
+    changed = parser.add_mutually_exclusive_group()
+    changed.add_argument(
+        "--rl", dest="variant", choices=ALGORITHMS, default=PRUNED, help="reinforce the soft prompt"
+    )
+    changed.add_argument("--whole", dest="variant", action="store_const", const=WHOLE, help="do not prune students")
     parser.add_argument("--trial", action="store_true", help="tiny runs in WORK/trial, to see that all works")
     parser.add_argument("--gather", action="store_true", help="run nothing: write what the finished runs give")
     parser.add_argument("--one", type=int, metavar="SEED", help=argparse.SUPPRESS)
@@ -221,22 +233,24 @@ def main() -> None:
     tasks = options.task or list(TASKS)
     if options.one is not None:
         for task in tasks:
-            one = (task, options.one, options.rl, options.work)
+            one = (task, options.one, options.variant, options.work)
             run_one(*one, trial=options.trial, rewritten=options.rewritten)
         return
     work = options.work / "trial" if options.trial else options.work
-    name = "controls" if options.rl == "none" else f"controls-{options.rl}"
+    variant = options.variant
+    name = "controls" if variant == PRUNED else f"controls-{variant}"
     target = (work if options.trial else RESULTS) / f"{name}.json"
     seeds = list(range(options.seeds))
-    more = ["--rl", options.rl, *(["--trial"] if options.trial else [])]
+    more = ["--rl", variant] if variant in ALGORITHMS else ["--whole"] if variant == WHOLE else []
+    more += ["--trial"] if options.trial else []
     for last in () if options.gather else ([], ["--rewritten"]):
         jobs = {
-            folder_of(work, task, seed, options.rl).name: ["--task", task, "--one", str(seed), *more, *last]
+            folder_of(work, task, seed, variant).name: ["--task", task, "--one", str(seed), *more, *last]
             for seed in seeds
             for task in tasks
         }
-        run_jobs(Path(__file__), jobs, options.jobs, work, lambda: gather(work, seeds, options.rl, target))
-    gather(work, seeds, options.rl, target)
+        run_jobs(Path(__file__), jobs, options.jobs, work, lambda: gather(work, seeds, variant, target))
+    gather(work, seeds, variant, target)
 
 
 if __name__ == "__main__":

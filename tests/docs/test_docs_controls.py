@@ -70,7 +70,7 @@ def work(tmp_path: Path) -> Path:
 @pytest.fixture
 def gathered(script: Any, work: Path) -> dict[tuple[str, str, str], list[float]]:
     """What is written for them."""
-    script("controls").gather(work, [0, 1, 2], "none", work / "controls.json")
+    script("controls").gather(work, [0, 1, 2], "pruned", work / "controls.json")
     rows = json.loads((work / "controls.json").read_text())["rows"]
     assert len({(row["task"], row["system"], row["metric"]) for row in rows}) == len(rows)
     return {(row["task"], row["system"], row["metric"]): row["values"] for row in rows}
@@ -113,16 +113,28 @@ def test_a_share_of_the_gap_has_its_interval_where_the_gap_is_clear(
     assert ("cb", "llm", "gap_closed") not in gathered
 
 
+def test_runs_of_each_kind_are_found_by_their_folders(script: Any, tmp_path: Path) -> None:
+    """Silent otherwise: students with a whole vocabulary among those with a pruned one."""
+    right = {"pruned": 100, "whole": 120, "pruned-ppo": 140}
+    for kind, number in right.items():
+        put_run(tmp_path / f"cb-0-{kind}", "cb", 0, {"full": number})
+    for variant, kind in (("pruned", "pruned"), ("whole", "whole"), ("ppo", "pruned-ppo")):
+        target = tmp_path / f"controls-{variant}.json"
+        script("controls").gather(tmp_path, [0], variant, target)
+        [row] = [row for row in script("publish").published_rows(target) if row.metric == "score"]
+        assert (row.system, row.values) == ("full", [right[kind] / TEXTS])
+
+
 def test_runs_on_other_test_texts_are_not_put_together(script: Any, work: Path) -> None:
     rows = (work / "cb-1-pruned" / "task" / "test.jsonl").read_text().replace("text 7", "text seven")
     (work / "cb-1-pruned" / "task" / "test.jsonl").write_text(rows)
     with pytest.raises(SystemExit, match="the runs of cb have different test texts"):
-        script("controls").gather(work, [0, 1], "none", work / "controls.json")
+        script("controls").gather(work, [0, 1], "pruned", work / "controls.json")
 
 
 def results_of(script: Any, work: Path, seeds: list[int]) -> dict[tuple[str, str, str], list[float]]:
     """What is published after one more look at the finished runs."""
-    script("controls").gather(work, seeds, "none", work / "controls.json")
+    script("controls").gather(work, seeds, "pruned", work / "controls.json")
     rows = script("publish").published_rows(work / "controls.json")
     return {(row.task, row.system, row.metric): row.values for row in rows}
 
