@@ -1,55 +1,100 @@
-"""Whether a student learns more from what a reinforced prompt writes than from what the tuned one writes.
+"""Which rewards for writing make the LLM write what teaches a student more than its tuned prompt does.
 
-For each run of transfer.py (SmolLM2-135M) texts are written with its tuned prompt and with those that
-benchmarks/reinforcement.py has made of it, as many with each. The run's annotator labels them; students of 1 % of
-the LLM learn from them and the labelled texts, without a store, and are judged by training rows that the run never
-drew. The test split is not looked at.
+For each run of transfer.py (SmolLM2-135M) PPO learns from the tuned prompt with several mixtures of rewards. Texts
+are written with every prompt, as many with each, and the run's annotator labels them. Students of 1 % of the LLM
+learn from them and the labelled texts, without a store, and are judged by training rows that the run never drew.
+The test split is not looked at.
 
-    python benchmarks/reinforced_students.py [--seeds 3] [--students 3] [--task mr ...] [--runs FOLDER]
+- `tuned`: the prompt before. `ppo`: the rewards of a run's defaults.
+- `less quality`: a quarter of the weight for what the annotator is sure of, twice that for differing in a rollout.
+- `novelty`: the same, and a reward for differing from every text of the rollouts before.
+
+    python benchmarks/reinforced_students.py [--seeds 1] [--students 3] [--task mr ...] [--runs FOLDER]
 """
 
+import shutil
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from knowledge_trials import JUDGES, finish_cells, trial_options, try_all
-from reinforcement import WORK as PROMPTS
-from reinforcement import folder_of
 from selection import make_pool, taught_by
 from trial_student import unseen_rows
 
+from hundredth.extraction.rewards import WeightedReward
+from hundredth.extraction.rl_config import RLConfig
 from hundredth.extraction.soft_prompt import SoftPrompt
+from hundredth.pipeline.reinforce import make_reinforcement
 from hundredth.pipeline.run import Run
 
 TEXTS = 2_500
-CELLS = ("tuned", "ppo")
+# As in benchmarks/reinforcement.py, which measures what they do to the texts.
+OF_SIZE: Mapping[str, Any] = {"algorithm": "ppo", "steps": 10, "rollout": 48}
+LESS_QUALITY: Mapping[str, Any] = {"quality": 0.25, "diversity": 1.0}
+# What differs from the defaults, and the weight of novelty; None where nothing is learnt.
+REWARDS: dict[str, tuple[Mapping[str, Any], float] | None] = {
+    "tuned": None,
+    "ppo": ({}, 0.0),
+    "less quality": (LESS_QUALITY, 0.0),
+    "novelty": (LESS_QUALITY, 1.0),
+}
 METRICS = {"score": "fraction", "log_likelihood": "nats", "texts": "count", "agreed": "fraction"}
 
 
-def run_seed(run: Run, students: int, prompts: Path, work: Path) -> None:
+class Novelty:
+    """1 less the share of a text's pairs of words that one text of an earlier rollout has, at most."""
+
+    def __init__(self) -> None:
+        self._earlier: list[frozenset[tuple[str, str]]] = []
+
+    def __call__(self, texts: list[tuple[str, ...]], labels: list[int]) -> list[float]:
+        """Judge a rollout by those before it."""
+        pairs = [frozenset(_pairs(text)) for text in texts]
+        worth = [
+            1 - max((len(one & old) / max(len(one), 1) for old in self._earlier), default=0.0) for one in pairs
+        ]
+        self._earlier += pairs
+        return worth
+
+
+def _pairs(text: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    words = " ".join(text).lower().split()
+    return zip(["", *words], [*words, ""], strict=True)
+
+
+def learned(run: Run, changes: Mapping[str, Any], novelty: float, folder: Path) -> SoftPrompt:
+    """Return the prompt that PPO makes of the run's with these rewards."""
+    file = folder / "prompt.safetensors"
+    if not file.exists():
+        shutil.rmtree(folder, ignore_errors=True)  # novelty remembers no rollouts of a process before
+        folder.mkdir(parents=True)
+        config = RLConfig(seed=run.config.task.seed, **OF_SIZE, **changes)
+        own = [WeightedReward("novelty", novelty, Novelty())] if novelty else []
+        parts = run.root / "prompt", run.root / "annotator", folder / "learning", folder
+        make_reinforcement(run.llm, run.data, config, own, run.config.prompt.max_tokens, *parts, run.reporter)
+    return SoftPrompt.load(file)
+
+
+def run_seed(run: Run, students: int, work: Path) -> None:
     """Judge every cell of one run, as far as that is not done: a cell has a value for each student."""
     task, seed = run.data.task.name, run.config.task.seed
     judge = unseen_rows(run, task, JUDGES)
 
-    def cell(system: str) -> dict[str, Any]:
-        # Of the tuned prompt reinforcement.py keeps a copy, beside those that have learnt.
-        file = folder_of(prompts, task, seed, system) / "prompt.safetensors"
-        pool = make_pool(run, TEXTS, work / f"{task}-{seed}-{system}", partial(SoftPrompt.load, file))
-        return taught_by(run, pool, students, judge)
+    def cell(name: str) -> dict[str, Any]:
+        folder, rewards = work / f"{task}-{seed}-{name}", REWARDS[name]
+        prompt = None if rewards is None else partial(learned, run, *rewards, folder)
+        return taught_by(run, make_pool(run, TEXTS, folder, prompt), students, judge)
 
-    finish_cells(run, work, {system: partial(cell, system) for system in CELLS})
+    finish_cells(run, work, {name: partial(cell, name) for name in REWARDS})
 
 
 def main() -> None:
     """Judge whatever has not been judged; write after each run."""
-    parser = trial_options(__doc__, "reinforced-students", seeds=3)
-    parser.add_argument("--prompts", type=Path, default=PROMPTS, help="what reinforcement.py left (%(default)s)")
-    options = parser.parse_args()
-
-    def do(run: Run) -> None:
-        run_seed(run, options.students, options.prompts, options.work)
-
-    try_all(options, do, CELLS, METRICS, "reinforced-students")
+    options = trial_options(__doc__, "reinforced-students", seeds=1).parse_args()
+    try_all(
+        options, lambda run: run_seed(run, options.students, options.work), REWARDS, METRICS, "reinforced-students"
+    )
 
 
 if __name__ == "__main__":
