@@ -9,6 +9,7 @@ import pytest
 
 from hundredth import files
 from hundredth.errors import UserError
+from hundredth.pipeline import stages
 from hundredth.pipeline.stages import Stage, first_unfinished, read_record, refuse_strangers, run_stages
 
 
@@ -67,6 +68,21 @@ def test_a_stage_is_made_once_and_found_whole_afterwards(chain: Chain) -> None:
     assert record["metrics"] == {"name": "d"}
     assert record["inputs"] == {"b": read_record(chain.root / "b")["outputs"]}  # type: ignore[index]
     assert left_over(chain.root) == []
+
+
+def test_what_a_stage_made_is_on_the_disk_before_its_record_says_so(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silent otherwise: after a power cut a stage is whole by its record, and its files are empty."""
+    flushed = []
+
+    def flush(path: Path) -> None:
+        work = next(folder for folder in path.parents if folder.name.endswith(".work"))
+        flushed.append((work.name, path.name, (work / stages.STAGE_RECORD).exists()))
+
+    monkeypatch.setattr(stages, "flush_to_disk", flush)
+    chain.run()
+    assert flushed == [(f".{name}.work", "out.txt", False) for name in "abcd"]
 
 
 def test_a_changed_setting_redoes_the_stage_and_what_depends_on_it_alone(chain: Chain) -> None:

@@ -107,6 +107,23 @@ def test_a_block_sees_one_state_whatever_others_change_meanwhile(store, other, f
     assert len(store) == 0
 
 
+def test_the_nearest_and_their_entries_are_of_one_state(store, other, fill, monkeypatch):
+    """Silent otherwise, but for an error now and then: what was found is gone when its entry is read."""
+    ids, keys, _ = fill(store, 3)
+    search = store.search
+
+    def and_then_another_deletes(*given):
+        found = search(*given)
+        other.delete(ids)
+        return found
+
+    monkeypatch.setattr(store, "search", and_then_another_deletes)
+    found, entries = store.nearest(keys[0], 3)
+    assert found.ids[0].tolist() == [entry.id for entry in entries]
+    assert sorted(entry.id for entry in entries) == ids
+    assert len(store) == 0
+
+
 _WRITER = """
 import sys, numpy as np
 from pathlib import Path
