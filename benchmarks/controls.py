@@ -3,12 +3,13 @@
 Each seed draws its own labelled texts and does everything anew, as in transfer.py, with SmolLM2-135M and BERT-tiny,
 its vocabulary pruned. It goes on in the folders of transfer.py. When all runs are done, it goes through them once
 more and adds the systems for which the LLM writes its texts anew, which take as long as all others together.
-With --rl the soft prompt is trained by rewards too, in folders of their own, and `no-ppo` is measured. With --whole
-the students keep their whole vocabulary; they are taught what the finished runs with a pruned one have extracted.
+With --rl the soft prompt is trained by rewards too, in folders of their own, and `no-ppo` is measured. With --table
+students have all their vocabulary, with as many numbers for a token as before or with fewer; they are taught what
+the finished runs with a pruned one have extracted.
 Stopped and started again, it goes on where it was; results are written after every finished run. Reads the data
 from HUNDREDTH_DATA.
 
-    python benchmarks/controls.py [--seeds 3] [--jobs 2] [--work FOLDER] [--task trec ...] [--rl ppo | --whole]
+    python benchmarks/controls.py [--seeds 3] [--jobs 2] [--work FOLDER] [--task trec ...] [--rl ppo]
 """
 
 import argparse
@@ -85,8 +86,12 @@ _TRIAL = (
     "student.epochs=1",
 )
 _TRIAL_TESTS = 20
-# What the runs of the main job have, or what is changed in them: an algorithm, or the vocabulary.
-PRUNED, WHOLE = KINDS
+# What the runs of the main job have, and what is changed in them instead: the table of tokens, or the algorithm.
+PRUNED = KINDS[0]
+TABLES = {
+    "whole": {"prune_vocabulary": False},
+    "factorised": {"prune_vocabulary": False, "factorise_vocabulary": True},
+}
 ALGORITHMS = ("ppo", "grpo")
 # The task of what is the mean over all.
 ALL = "all"
@@ -94,18 +99,19 @@ ALL = "all"
 
 def folder_of(work: Path, task: str, seed: int, variant: str) -> Path:
     """Return the folder of a run; those without reinforcement learning are the ones of transfer.py."""
-    return work / f"{task}-{seed}-{variant if variant in (PRUNED, WHOLE) else f'{PRUNED}-{variant}'}"
+    return work / f"{task}-{seed}-{f'{PRUNED}-{variant}' if variant in ALGORITHMS else variant}"
 
 
 def run_one(task: str, seed: int, variant: str, work: Path, *, trial: bool, rewritten: bool) -> None:
     """Do one task with one seed, with all controls; only with `rewritten` those with texts of their own."""
     folder, reporter = folder_of(work, task, seed, variant), Reporter()
-    values = config_values(task, TASKS[task], os.environ["HUNDREDTH_DATA"], pruned=variant != WHOLE)
-    if variant != PRUNED:
-        shared = (*EXTRACTION, *WRITTEN_ANEW) if variant == WHOLE else BEFORE_RL
-        share_stages(folder_of(work, task, seed, PRUNED), folder, shared)
-    if variant in ALGORITHMS:
+    values = config_values(task, TASKS[task], os.environ["HUNDREDTH_DATA"], pruned=True)
+    if variant in TABLES:
+        values["base"] |= TABLES[variant]
+        share_stages(folder_of(work, task, seed, PRUNED), folder, (*EXTRACTION, *WRITTEN_ANEW))
+    elif variant in ALGORITHMS:
         values["rl"] = {"algorithm": variant}
+        share_stages(folder_of(work, task, seed, PRUNED), folder, BEFORE_RL)
     limit = _TRIAL_TESTS if trial else TEST_LIMIT
     transfer(make_config(values, overrides=_TRIAL if trial else (), seed=seed), folder, reporter)
     systems = ["all"] if rewritten else None
@@ -222,7 +228,7 @@ def main() -> None:
     changed.add_argument(
         "--rl", dest="variant", choices=ALGORITHMS, default=PRUNED, help="reinforce the soft prompt"
     )
-    changed.add_argument("--whole", dest="variant", action="store_const", const=WHOLE, help="do not prune students")
+    changed.add_argument("--table", dest="variant", choices=TABLES, default=PRUNED, help="of the students' tokens")
     parser.add_argument("--trial", action="store_true", help="tiny runs in WORK/trial, to see that all works")
     parser.add_argument("--gather", action="store_true", help="run nothing: write what the finished runs give")
     parser.add_argument("--one", type=int, metavar="SEED", help=argparse.SUPPRESS)
@@ -241,7 +247,7 @@ def main() -> None:
     name = "controls" if variant == PRUNED else f"controls-{variant}"
     target = (work if options.trial else RESULTS) / f"{name}.json"
     seeds = list(range(options.seeds))
-    more = ["--rl", variant] if variant in ALGORITHMS else ["--whole"] if variant == WHOLE else []
+    more = ["--rl", variant] if variant in ALGORITHMS else ["--table", variant] if variant in TABLES else []
     more += ["--trial"] if options.trial else []
     for last in () if options.gather else ([], ["--rewritten"]):
         jobs = {

@@ -115,10 +115,11 @@ def test_a_share_of_the_gap_has_its_interval_where_the_gap_is_clear(
 
 def test_runs_of_each_kind_are_found_by_their_folders(script: Any, tmp_path: Path) -> None:
     """Silent otherwise: students with a whole vocabulary among those with a pruned one."""
-    right = {"pruned": 100, "whole": 120, "pruned-ppo": 140}
+    right = {"pruned": 100, "whole": 120, "factorised": 130, "pruned-ppo": 140}
     for kind, number in right.items():
         put_run(tmp_path / f"cb-0-{kind}", "cb", 0, {"full": number})
-    for variant, kind in (("pruned", "pruned"), ("whole", "whole"), ("ppo", "pruned-ppo")):
+    for kind in right:
+        variant = kind.removeprefix("pruned-")
         target = tmp_path / f"controls-{variant}.json"
         script("controls").gather(tmp_path, [0], variant, target)
         [row] = [row for row in script("publish").published_rows(target) if row.metric == "score"]
