@@ -1,5 +1,6 @@
 """What is counted, and what a line of the log says."""
 
+import asyncio
 import json
 import logging
 import subprocess
@@ -10,6 +11,7 @@ from callers import PREDICT, TEXT
 from prometheus_client.parser import text_string_to_metric_families
 
 from hundredth.runtime import DevInfo
+from hundredth.service.envelope import Envelope
 from hundredth.service.logs import JsonFormatter
 
 
@@ -47,6 +49,26 @@ def test_requests_are_counted_by_route_and_status(client):
     assert ("hundredth_request_seconds_bucket", ("le", "0.0005"), ("route", PREDICT)) in numbers
     assert "made/up" not in str(numbers)
     assert "MADEUP" not in str(numbers)
+
+
+def test_an_answer_is_counted_before_its_end_leaves(client):
+    """Silent otherwise: a worker that is killed right after an answer has not counted it."""
+    metrics, seen = client.app.state.service.metrics, []
+    counted = metrics.requests.labels("GET", "none", 200)._value
+
+    async def answer(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+        for more in (True, False):
+            await send({"type": "http.response.body", "body": b"x", "more_body": more})
+
+    async def send(message):
+        seen.append((message["type"], counted.get()))
+
+    scope = {"type": "http", "method": "GET", "headers": []}
+    asyncio.run(Envelope(answer, metrics)(scope, None, send))
+    body = "http.response.body"
+    assert seen == [("http.response.start", 0), (body, 0), (body, 1)]
+    assert counted.get() == 1
 
 
 def test_predictions_are_counted_by_label_and_by_what_they_are_worth(client):

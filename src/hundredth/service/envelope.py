@@ -42,8 +42,14 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status, id = time.perf_counter(), _CLIENT_GONE, _request_id(scope)
+        started, status, id, recorded = time.perf_counter(), _CLIENT_GONE, _request_id(scope), False
         scope[_NOTES] = {}
+
+        def record() -> None:
+            nonlocal recorded
+            if not recorded:
+                recorded = True
+                self._record(scope, id, status, time.perf_counter() - started)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -53,6 +59,8 @@ class Envelope:
                 given = {name for name, _ in headers}
                 headers += [header for header in _HEADERS.items() if header[0] not in given]
                 message["headers"] = [*headers, (b"x-request-id", id)]
+            elif not message.get("more_body", False):
+                record()  # before it leaves: a worker that is killed has counted all that it has answered
             await send(message)
 
         try:
@@ -65,7 +73,7 @@ class Envelope:
                 message = "an unexpected error: the service's log has it under the X-Request-Id of this answer"
                 await ApiError(500, "internal", message).response()(scope, receive, send_with_headers)
         finally:
-            self._record(scope, id, status, time.perf_counter() - started)
+            record()
 
     def _record(self, scope: Scope, id: bytes, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
