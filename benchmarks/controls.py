@@ -9,7 +9,7 @@ the finished runs with a pruned one have extracted.
 Stopped and started again, it goes on where it was; results are written after every finished run. Reads the data
 from HUNDREDTH_DATA.
 
-    python benchmarks/controls.py [--seeds 3] [--jobs 2] [--work FOLDER] [--task trec ...] [--rl ppo]
+    python benchmarks/controls.py [--seeds 3] [--task trec ...] [--rl ppo | --table whole] [--work FOLDER] [--trial]
 """
 
 import argparse

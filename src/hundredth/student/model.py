@@ -142,7 +142,7 @@ class StudentEncoder(nn.Module):
             mask_BL1 = attention_mask.unsqueeze(-1).to(hidden_BLd.dtype)
             pooled_Bd = (hidden_BLd * mask_BL1).sum(dim=1) / mask_BL1.sum(dim=1).clamp(min=1.0)
         logits_BC = self.classifier(self.dropout(pooled_Bd))
-        # As F.normalize, which takes three nodes more of an exported graph.
+        # As F.normalize, which takes two nodes more of an exported graph.
         norm_B1 = pooled_Bd.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST_NORM)
         return pooled_Bd / norm_B1, logits_BC
 
