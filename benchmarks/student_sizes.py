@@ -29,8 +29,8 @@ from hundredth.tasks import Example, score
 from hundredth.tasks.schema import labels_of
 
 # By their parameters with a label or two: the first two are about the smallest, as special tokens and single
-# characters, some 2,000, stay in every vocabulary. The share of the LLM's to which the vocabulary is pruned, and how
-# many layers are kept: None for all.
+# characters, some 2,000, stay in every vocabulary. The share of the LLM's to which the vocabulary is pruned, and
+# how many layers are kept: None for all.
 BASES: dict[str, tuple[str, float | None, int | None]] = {
     "bert-tiny, one layer, 0.5M": (BERT_TINY, 0.004, 1),
     "bert-tiny, 0.8M": (BERT_TINY, 0.006, None),
