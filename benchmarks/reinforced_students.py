@@ -8,23 +8,32 @@ The test split is not looked at.
 - `tuned`: the prompt before. `ppo`: the rewards of a run's defaults.
 - `less quality`: a quarter of the weight for what the annotator is sure of, twice that for differing in a rollout.
 - `novelty`: the same, and a reward for differing from every text of the rollouts before.
+- `likeness`: the same, and a reward for what a classifier takes for one of the run's unlabelled texts.
+- `unlearnt`: the rewards of a run's defaults, and one for what the run's own student gives another label.
 
     python benchmarks/reinforced_students.py [--seeds 1] [--students 3] [--task mr ...] [--runs FOLDER]
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from encoder_parts import MINILM
 from knowledge_trials import JUDGES, finish_cells, trial_options, try_all
+from numpy.typing import NDArray
 from selection import make_pool, taught_by
+from sentence_transformers import SentenceTransformer
+from sklearn.linear_model import LogisticRegression
 from trial_student import unseen_rows
 
+import hundredth
 from hundredth.extraction.rewards import WeightedReward
 from hundredth.extraction.rl_config import RLConfig
 from hundredth.extraction.soft_prompt import SoftPrompt
+from hundredth.models import resolve_model
 from hundredth.pipeline.reinforce import make_reinforcement
 from hundredth.pipeline.run import Run
 
@@ -32,12 +41,14 @@ TEXTS = 2_500
 # As in benchmarks/reinforcement.py, which measures what they do to the texts.
 OF_SIZE: Mapping[str, Any] = {"algorithm": "ppo", "steps": 10, "rollout": 48}
 LESS_QUALITY: Mapping[str, Any] = {"quality": 0.25, "diversity": 1.0}
-# What differs from the defaults, and the weight of novelty; None where nothing is learnt.
-REWARDS: dict[str, tuple[Mapping[str, Any], float] | None] = {
+# What differs from the defaults, and a reward beside them; None where nothing is learnt.
+REWARDS: dict[str, tuple[Mapping[str, Any], Callable[[Run], WeightedReward] | None] | None] = {
     "tuned": None,
-    "ppo": ({}, 0.0),
-    "less quality": (LESS_QUALITY, 0.0),
-    "novelty": (LESS_QUALITY, 1.0),
+    "ppo": ({}, None),
+    "less quality": (LESS_QUALITY, None),
+    "novelty": (LESS_QUALITY, lambda run: WeightedReward("novelty", 1.0, Novelty())),
+    "likeness": (LESS_QUALITY, lambda run: WeightedReward("likeness", 1.0, Likeness(run))),
+    "unlearnt": ({}, lambda run: WeightedReward("unlearnt", 0.5, Unlearnt(run))),
 }
 METRICS = {"score": "fraction", "log_likelihood": "nats", "texts": "count", "agreed": "fraction"}
 
@@ -63,14 +74,57 @@ def _pairs(text: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     return zip(["", *words], [*words, ""], strict=True)
 
 
-def learned(run: Run, changes: Mapping[str, Any], novelty: float, folder: Path) -> SoftPrompt:
+class Likeness:
+    """How likely a text is one of the run's unlabelled ones, to a classifier that learns again with each rollout.
+
+    Against them stand what the run's tuned prompt wrote and the texts of the rollouts before.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._encoder = SentenceTransformer(str(resolve_model(MINILM)))
+        self._real, self._written = (
+            self._embedded(run.knowledge.of([origin], augmented=False).texts)
+            for origin in ("unlabelled", "generated")
+        )
+
+    def __call__(self, texts: list[tuple[str, ...]], labels: list[int]) -> list[float]:
+        """Judge a rollout by those before it."""
+        told = LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000)
+        is_real = np.repeat([True, False], [len(self._real), len(self._written)])
+        told.fit(np.concatenate([self._real, self._written]), is_real)
+        found = self._embedded(texts)
+        self._written = np.concatenate([self._written, found])
+        return [float(one) for one in told.predict_proba(found)[:, 1]]
+
+    def _embedded(self, texts: list[tuple[str, ...]]) -> NDArray[np.float32]:
+        made: NDArray[np.float32] = self._encoder.encode(
+            [" ".join(one) for one in texts], normalize_embeddings=True, show_progress_bar=False
+        )
+        return made
+
+
+class Unlearnt:
+    """How unlikely a text's label is to the student of the run, with its store: 0 to 1."""
+
+    def __init__(self, run: Run) -> None:
+        self._student = hundredth.load(run.root / "model")
+
+    def __call__(self, texts: list[tuple[str, ...]], labels: list[int]) -> list[float]:
+        """Ask the student."""
+        likely = self._student.predict_proba([one if len(one) > 1 else one[0] for one in texts])
+        return [float(1 - one[label]) for one, label in zip(likely, labels, strict=True)]
+
+
+def learned(
+    run: Run, changes: Mapping[str, Any], beside: Callable[[Run], WeightedReward] | None, folder: Path
+) -> SoftPrompt:
     """Return the prompt that PPO makes of the run's with these rewards."""
     file = folder / "prompt.safetensors"
     if not file.exists():
-        shutil.rmtree(folder, ignore_errors=True)  # novelty remembers no rollouts of a process before
+        shutil.rmtree(folder, ignore_errors=True)  # rewards remember no rollouts of a process before
         folder.mkdir(parents=True)
         config = RLConfig(seed=run.config.task.seed, **OF_SIZE, **changes)
-        own = [WeightedReward("novelty", novelty, Novelty())] if novelty else []
+        own = [] if beside is None else [beside(run)]
         parts = run.root / "prompt", run.root / "annotator", folder / "learning", folder
         make_reinforcement(run.llm, run.data, config, own, run.config.prompt.max_tokens, *parts, run.reporter)
     return SoftPrompt.load(file)
