@@ -89,7 +89,7 @@ class Likeness:
 
     def __call__(self, texts: list[tuple[str, ...]], labels: list[int]) -> list[float]:
         """Judge a rollout by those before it."""
-        told = LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000)
+        told = LogisticRegression(class_weight="balanced", max_iter=1000)
         is_real = np.repeat([True, False], [len(self._real), len(self._written)])
         told.fit(np.concatenate([self._real, self._written]), is_real)
         found = self._embedded(texts)
