@@ -339,6 +339,7 @@ def test_names_are_moved_apart_and_stay_in_order():
 
 def test_numbers_are_written_for_people():
     assert percent(0.912, 0.0044) == "91.2 ± 0.4"
+    assert percent(-0.009, 0.035) == "\N{MINUS SIGN}0.9 ± 3.5"
     assert percent(None) == "–"
     assert points(-0.012) == "−1.2"
     assert [count(value) for value in (950, 12_345, 4_400_000)] == ["950", "12.3k", "4.4M"]

@@ -12,7 +12,8 @@ def percent(mean: float | None, deviation: float | None = None) -> str:
     """Write a fraction as a percentage, with its deviation over the seeds where there is one: "91.2 ± 0.4"."""
     if mean is None:
         return NONE
-    return f"{100 * mean:.1f}" if deviation is None else f"{100 * mean:.1f} ± {100 * deviation:.1f}"
+    written = f"{100 * mean:.1f}".replace("-", "\N{MINUS SIGN}")
+    return written if deviation is None else f"{written} ± {100 * deviation:.1f}"
 
 
 def points(value: float) -> str:
