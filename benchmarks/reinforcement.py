@@ -52,6 +52,11 @@ PER_TOKEN = "gain_per_1000_tokens"
 ROLLOUT = 48
 # Texts that each system is measured by, and those that closeness.py reads.
 MEASURED, WRITTEN = 256, 500
+# Settings that neither `tuned` nor `trl` reads: their cells stay when one of these changes.
+_OURS = {
+    *("value_learning_rate", "value_clip", "discount", "gae_decay", "kl_target", "kl_horizon", "kl_stop"),
+    *("least_diversity", "most_duplicates", "most_kl", "patience", "log_every"),
+}
 # No learning draws with it, so that nothing is measured by the random numbers that it was learnt with.
 _SEED = 1_000
 _TRIAL = {"steps": 2, "rollout": 12, "batch_size": 6}
@@ -72,7 +77,8 @@ def settings(system: str, steps: int, seed: int, *, trial: bool) -> dict[str, An
     of_size = _TRIAL if trial else {"steps": steps, "rollout": ROLLOUT}
     config = RLConfig(algorithm=ALGORITHMS[system], seed=seed, **of_size)
     texts = (_TRIAL_TEXTS, _TRIAL_TEXTS) if trial else (MEASURED, WRITTEN)
-    return {"rl": config.model_dump(mode="json"), "measured": texts[0], "written": texts[1]}
+    unread = _OURS if system in ("tuned", "trl") else None
+    return {"rl": config.model_dump(mode="json", exclude=unread), "measured": texts[0], "written": texts[1]}
 
 
 def run_cell(run: Run, system: str, chosen: dict[str, Any], folder: Path) -> None:
