@@ -75,7 +75,7 @@ def pairs_of_label(
 
 def compare(encoder: SentenceTransformer, real: list[tuple[str, ...]], others: list[tuple[str, ...]]) -> list[Row]:
     """Embed both sides and test them; task and system of the rows are filled in by the caller."""
-    ours, theirs = (_embedded(encoder, one) for one in (others, real))
+    ours, theirs = (embedded(encoder, one) for one in (others, real))
     c2st, mmd = classifier_test(ours, theirs), mmd_test(ours, theirs)
     values = {
         "c2st": (c2st.statistic, "fraction"),
@@ -87,7 +87,8 @@ def compare(encoder: SentenceTransformer, real: list[tuple[str, ...]], others: l
     return [Row("", "", metric, [float(value)], unit) for metric, (value, unit) in values.items()]
 
 
-def _embedded(encoder: SentenceTransformer, texts: list[tuple[str, ...]]) -> NDArray[np.float32]:
+def embedded(encoder: SentenceTransformer, texts: list[tuple[str, ...]]) -> NDArray[np.float32]:
+    """Return the embeddings (N, E) of texts, the fields of each joined by line ends."""
     rows: NDArray[np.float32] = encoder.encode(["\n".join(one) for one in texts], show_progress_bar=False)
     return rows
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from closeness import embedded
 from encoder_parts import MINILM
 from knowledge_trials import JUDGES, finish_cells, trial_options, try_all
-from numpy.typing import NDArray
 from selection import make_pool, taught_by
 from sentence_transformers import SentenceTransformer
 from sklearn.linear_model import LogisticRegression
@@ -83,7 +83,7 @@ class Likeness:
     def __init__(self, run: Run) -> None:
         self._encoder = SentenceTransformer(str(resolve_model(MINILM)))
         self._real, self._written = (
-            self._embedded(run.knowledge.of([origin], augmented=False).texts)
+            embedded(self._encoder, run.knowledge.of([origin], augmented=False).texts)
             for origin in ("unlabelled", "generated")
         )
 
@@ -92,15 +92,9 @@ class Likeness:
         told = LogisticRegression(class_weight="balanced", max_iter=1000)
         is_real = np.repeat([True, False], [len(self._real), len(self._written)])
         told.fit(np.concatenate([self._real, self._written]), is_real)
-        found = self._embedded(texts)
+        found = embedded(self._encoder, texts)
         self._written = np.concatenate([self._written, found])
         return [float(one) for one in told.predict_proba(found)[:, 1]]
-
-    def _embedded(self, texts: list[tuple[str, ...]]) -> NDArray[np.float32]:
-        made: NDArray[np.float32] = self._encoder.encode(
-            [" ".join(one) for one in texts], normalize_embeddings=True, show_progress_bar=False
-        )
-        return made
 
 
 class Unlearnt:
