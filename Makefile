@@ -51,6 +51,7 @@ bench: $(READY)  ## the benchmarks, going on where they stopped (hours); needs H
 	$(BIN)/python benchmarks/controls.py
 	$(BIN)/python benchmarks/reinforcement.py
 	$(BIN)/python benchmarks/closeness.py
+	$(BIN)/python benchmarks/reinforced_students.py
 	$(BIN)/python benchmarks/late_knowledge.py
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/install_size.py

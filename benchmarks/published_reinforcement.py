@@ -1,4 +1,4 @@
-"""The published numbers of reinforcement learning and of how close generated texts come to real ones, as tables."""
+"""The published numbers of reinforcement learning as tables: rewards, closeness to real texts, students."""
 
 import statistics
 from collections.abc import Sequence
@@ -11,17 +11,22 @@ from hundredth.evaluation.wording import NONE, percent
 
 _PER_TOKEN = "gain_per_1000_tokens"
 _PEER = "trl"
+# The prompt that rewards start from.
+_BEFORE = "tuned"
 # A p-value below it is counted as "told apart".
 _LEVEL = 0.05
 
 
 def reinforcement_blocks(root: Path) -> dict[str, str | None]:
     """Return the tables by the names of their blocks; None where there are no results."""
-    learning, closeness = (Results.read(root, name) for name in ("reinforcement", "closeness"))
+    learning, closeness, students = (
+        Results.read(root, name) for name in ("reinforcement", "closeness", "reinforced-students")
+    )
     return {
         "reinforcement": None if learning is None else texts_table(learning),
         "reinforcement-cost": None if learning is None else cost_table(learning),
         "closeness": None if closeness is None else closeness_table(closeness),
+        "reinforced-students": None if students is None else students_table(students),
     }
 
 
@@ -106,6 +111,34 @@ def closeness_table(results: Results) -> str:
     legend = (
         "C2ST is the accuracy of telling a text from a real one, with its standard deviation over the seeds: 50 % "
         f"is guessing. Told apart: in so many seeds the p-value is below {_LEVEL}."
+    )
+    return f"{table(heads, rows, left=2)}\n\n{legend} {results.source()}"
+
+
+def students_table(results: Results) -> str:
+    """Return a line for each task and prompt: what its texts teach, and how much more than the tuned one's."""
+    rows = []
+    for task in results.tasks:
+        before = results.rows.get((task, _BEFORE, "score"), [])
+        for system in results.systems(task):
+            scores = results.rows[task, system, "score"]
+            # Runs are finished in the order of their seeds.
+            apart = [] if system == _BEFORE else [one - old for one, old in zip(scores, before, strict=False)]
+            rows.append(
+                [
+                    task,
+                    f"`{system}`",
+                    str(len(scores)),
+                    _number(results.mean(task, system, "texts"), 0),
+                    percent(results.mean(task, system, "agreed")),
+                    percent(statistics.fmean(scores), deviation(scores)),
+                    percent(statistics.fmean(apart), deviation(apart)) if apart else NONE,
+                ]
+            )
+    heads = ["task", "prompt", "n", "texts", "agreement, %", "students, %", "more than `tuned`, points"]
+    legend = (
+        "Means over n seeds, and standard deviations over them. Agreement is the share of texts whose likeliest "
+        "label, to the annotator, is the intended one. A seed counts with the mean over its students."
     )
     return f"{table(heads, rows, left=2)}\n\n{legend} {results.source()}"
 

@@ -11,11 +11,11 @@ The test split is not looked at.
 - `likeness`: the same, and a reward for what a classifier takes for one of the run's unlabelled texts.
 - `unlearnt`: the rewards of a run's defaults, and one for what the run's own student gives another label.
 
-    python benchmarks/reinforced_students.py [--seeds 1] [--students 3] [--task mr ...] [--runs FOLDER]
+    python benchmarks/reinforced_students.py [--seeds 1] [--students 3] [--task mr ...] [--prompt ppo ...]
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -124,8 +124,8 @@ def learned(
     return SoftPrompt.load(file)
 
 
-def run_seed(run: Run, students: int, work: Path) -> None:
-    """Judge every cell of one run, as far as that is not done: a cell has a value for each student."""
+def run_seed(run: Run, students: int, prompts: Sequence[str], work: Path) -> None:
+    """Judge these cells of one run, as far as that is not done: a cell has a value for each student."""
     task, seed = run.data.task.name, run.config.task.seed
     judge = unseen_rows(run, task, JUDGES)
 
@@ -134,14 +134,22 @@ def run_seed(run: Run, students: int, work: Path) -> None:
         prompt = None if rewards is None else partial(learned, run, *rewards, folder)
         return taught_by(run, make_pool(run, TEXTS, folder, prompt), students, judge)
 
-    finish_cells(run, work, {name: partial(cell, name) for name in REWARDS})
+    finish_cells(run, work, {name: partial(cell, name) for name in prompts})
 
 
 def main() -> None:
     """Judge whatever has not been judged; write after each run."""
-    options = trial_options(__doc__, "reinforced-students", seeds=1).parse_args()
+    parser = trial_options(__doc__, "reinforced-students", seeds=1)
+    parser.set_defaults(students=3)
+    parser.add_argument("--prompt", action="append", choices=list(REWARDS), help="only this; may be repeated")
+    options = parser.parse_args()
+    prompts = options.prompt or list(REWARDS)
     try_all(
-        options, lambda run: run_seed(run, options.students, options.work), REWARDS, METRICS, "reinforced-students"
+        options,
+        lambda run: run_seed(run, options.students, prompts, options.work),
+        REWARDS,
+        METRICS,
+        "reinforced-students",
     )
 
 

@@ -215,3 +215,19 @@ def test_the_table_of_closeness_counts_the_seeds_that_are_told_apart(script: Any
     assert lines(tables.closeness_table(results("closeness", rows))) == [
         ["sst2", "`tuned`", "290", "65.0 ± 7.1", "1 of 2", "−0.50", "0 of 2"],
     ]
+
+
+def test_the_table_of_students_compares_each_prompt_with_the_one_before_seed_by_seed(script: Any) -> None:
+    tables = script("published_reinforcement")
+    rows = [
+        ("mr", "tuned", "score", [0.6, 0.7]),
+        ("mr", "tuned", "texts", [2400.0, 2300.0]),
+        ("mr", "tuned", "agreed", [0.6, 0.7]),
+        ("mr", "ppo", "score", [0.58, 0.67]),
+        ("mr", "likeness", "score", [0.62]),
+    ]
+    assert lines(tables.students_table(results("reinforced-students", rows))) == [
+        ["mr", "`tuned`", "2", "2,350", "65.0", "65.0 ± 7.1", "–"],
+        ["mr", "`ppo`", "2", "–", "–", "62.5 ± 6.4", "−2.5 ± 0.7"],
+        ["mr", "`likeness`", "1", "–", "–", "62.0", "2.0"],
+    ]
