@@ -3,9 +3,9 @@
 Each seed draws its own labelled texts and does everything anew, as in transfer.py, with SmolLM2-135M and BERT-tiny,
 its vocabulary pruned. It goes on in the folders of transfer.py. When all runs are done, it goes through them once
 more and adds the systems for which the LLM writes its texts anew, which take as long as all others together.
-With --rl the soft prompt is trained by rewards too, in folders of their own, and `no-ppo` is measured. With --table
-students have all their vocabulary, with as many numbers for a token as before or with fewer; they are taught what
-the finished runs with a pruned one have extracted.
+With --rl the soft prompt is trained by rewards too, in folders of their own; `full` is measured, `no-ppo`, the LLM
+and the student alone. With --table students have all their vocabulary, with as many numbers for a token as before
+or with fewer; they are taught what the finished runs with a pruned one have extracted.
 Stopped and started again, it goes on where it was; results are written after every finished run. Reads the data
 from HUNDREDTH_DATA.
 
@@ -93,6 +93,8 @@ TABLES = {
     "factorised": {"prune_vocabulary": False, "factorise_vocabulary": True},
 }
 ALGORITHMS = ("ppo", "grpo")
+# What is measured where the prompt is trained by rewards.
+OF_REWARDS = ("llm", "student", "full", "no-ppo")
 # The task of what is the mean over all.
 ALL = "all"
 
@@ -114,7 +116,7 @@ def run_one(task: str, seed: int, variant: str, work: Path, *, trial: bool, rewr
         share_stages(folder_of(work, task, seed, PRUNED), folder, BEFORE_RL)
     limit = _TRIAL_TESTS if trial else TEST_LIMIT
     transfer(make_config(values, overrides=_TRIAL if trial else (), seed=seed), folder, reporter)
-    systems = ["all"] if rewritten else None
+    systems = list(OF_REWARDS) if variant in ALGORITHMS else ["all"] if rewritten else None
     evaluate(folder, None, systems=systems, seeds=(0,), reporter=reporter, threads=1, limit=limit)
     if rewritten or not (folder / ALL_RESULTS).exists():
         shutil.copy(folder / RUN_RESULTS, folder / ALL_RESULTS)
@@ -249,7 +251,8 @@ def main() -> None:
     seeds = list(range(options.seeds))
     more = ["--rl", variant] if variant in ALGORITHMS else ["--table", variant] if variant in TABLES else []
     more += ["--trial"] if options.trial else []
-    for last in () if options.gather else ([], ["--rewritten"]):
+    passes = () if options.gather else ([],) if variant in ALGORITHMS else ([], ["--rewritten"])
+    for last in passes:
         jobs = {
             folder_of(work, task, seed, variant).name: ["--task", task, "--one", str(seed), *more, *last]
             for seed in seeds

@@ -10,6 +10,7 @@ The test split is not looked at.
 - `novelty`: the same, and a reward for differing from every text of the rollouts before.
 - `likeness`: the same, and a reward for what a classifier takes for one of the run's unlabelled texts.
 - `unlearnt`: the rewards of a run's defaults, and one for what the run's own student gives another label.
+- `both`: half of the texts of `tuned`, drawn by lot, and as many of `ppo`.
 
     python benchmarks/reinforced_students.py [--seeds 1] [--students 3] [--task mr ...] [--prompt ppo ...]
 """
@@ -24,7 +25,7 @@ import numpy as np
 from closeness import embedded
 from encoder_parts import MINILM
 from knowledge_trials import JUDGES, finish_cells, trial_options, try_all
-from selection import make_pool, taught_by
+from selection import Pool, make_pool, mixture, taught_by
 from sentence_transformers import SentenceTransformer
 from sklearn.linear_model import LogisticRegression
 from trial_student import unseen_rows
@@ -50,6 +51,8 @@ REWARDS: dict[str, tuple[Mapping[str, Any], Callable[[Run], WeightedReward] | No
     "likeness": (LESS_QUALITY, lambda run: WeightedReward("likeness", 1.0, Likeness(run))),
     "unlearnt": ({}, lambda run: WeightedReward("unlearnt", 0.5, Unlearnt(run))),
 }
+BOTH = "both"
+CELLS = (*REWARDS, BOTH)
 METRICS = {"score": "fraction", "log_likelihood": "nats", "texts": "count", "agreed": "fraction"}
 
 
@@ -129,10 +132,15 @@ def run_seed(run: Run, students: int, prompts: Sequence[str], work: Path) -> Non
     task, seed = run.data.task.name, run.config.task.seed
     judge = unseen_rows(run, task, JUDGES)
 
+    def pool_of(name: str) -> Pool:
+        folder, reward = work / f"{task}-{seed}-{name}", REWARDS[name]
+        return make_pool(run, TEXTS, folder, None if reward is None else partial(learned, run, *reward, folder))
+
     def cell(name: str) -> dict[str, Any]:
-        folder, rewards = work / f"{task}-{seed}-{name}", REWARDS[name]
-        prompt = None if rewards is None else partial(learned, run, *rewards, folder)
-        return taught_by(run, make_pool(run, TEXTS, folder, prompt), students, judge)
+        if name != BOTH:
+            return taught_by(run, pool_of(name), students, judge)
+        pools = [pool_of("tuned"), pool_of("ppo")]
+        return taught_by(run, mixture(pools, len(pools[0].texts) // 2, seed), students, judge)
 
     finish_cells(run, work, {name: partial(cell, name) for name in prompts})
 
@@ -141,13 +149,13 @@ def main() -> None:
     """Judge whatever has not been judged; write after each run."""
     parser = trial_options(__doc__, "reinforced-students", seeds=1)
     parser.set_defaults(students=3)
-    parser.add_argument("--prompt", action="append", choices=list(REWARDS), help="only this; may be repeated")
+    parser.add_argument("--prompt", action="append", choices=CELLS, help="only this; may be repeated")
     options = parser.parse_args()
-    prompts = options.prompt or list(REWARDS)
+    prompts = options.prompt or CELLS
     try_all(
         options,
         lambda run: run_seed(run, options.students, prompts, options.work),
-        REWARDS,
+        CELLS,
         METRICS,
         "reinforced-students",
     )

@@ -195,11 +195,13 @@ def encoder_blocks(root: Path) -> dict[str, str | None]:
 def controls_blocks(root: Path) -> dict[str, str | None]:
     """Return what the page on evaluation takes from the results: the controls, and knowledge that comes late."""
     controls, late = (Results.read(root, name) for name in ("controls", "late-knowledge"))
-    others = {name: Results.read(root, name) for name in ("controls-whole", "controls-factorised")}
+    others = {name: Results.read(root, name) for name in ("controls-whole", "controls-factorised", "controls-ppo")}
+    rewards = others["controls-ppo"]
     return {
         "controls": None if controls is None else controls_table(controls),
         "controls-worth": None if controls is None else worth_table(controls),
         **{name: None if found is None else controls_table(found) for name, found in others.items()},
+        "controls-ppo-worth": None if rewards is None else worth_table(rewards),
         "late-class": None if late is None else late_table(late, "class"),
         "late-subdomain": None if late is None else late_table(late, "subdomain"),
         "late-correction": None if late is None else correction_table(late),
