@@ -5,11 +5,12 @@ its vocabulary pruned. It goes on in the folders of transfer.py. When all runs a
 more and adds the systems for which the LLM writes its texts anew, which take as long as all others together.
 With --rl the soft prompt is trained by rewards too, in folders of their own; `full` is measured, `no-ppo`, the LLM
 and the student alone. With --table students have all their vocabulary, with as many numbers for a token as before
-or with fewer; they are taught what the finished runs with a pruned one have extracted.
+or with fewer; they are taught what the finished runs with a pruned one have extracted. With --gemma another LLM is
+in the place of SmolLM2.
 Stopped and started again, it goes on where it was; results are written after every finished run. Reads the data
 from HUNDREDTH_DATA.
 
-    python benchmarks/controls.py [--seeds 3] [--task trec ...] [--rl ppo | --table whole] [--work FOLDER] [--trial]
+    python benchmarks/controls.py [--seeds 3] [--task trec ...] [--rl ppo | --table whole | --gemma FILE]
 """
 
 import argparse
@@ -95,6 +96,8 @@ TABLES = {
 ALGORITHMS = ("ppo", "grpo")
 # What is measured where the prompt is trained by rewards.
 OF_REWARDS = ("llm", "student", "full", "no-ppo")
+# Gemma 3 270M as the LLM.
+GEMMA = "gemma"
 # The task of what is the mean over all.
 ALL = "all"
 
@@ -104,7 +107,9 @@ def folder_of(work: Path, task: str, seed: int, variant: str) -> Path:
     return work / f"{task}-{seed}-{f'{PRUNED}-{variant}' if variant in ALGORITHMS else variant}"
 
 
-def run_one(task: str, seed: int, variant: str, work: Path, *, trial: bool, rewritten: bool) -> None:
+def run_one(
+    task: str, seed: int, variant: str, work: Path, *, llm: Path | None, trial: bool, rewritten: bool
+) -> None:
     """Do one task with one seed, with all controls; only with `rewritten` those with texts of their own."""
     folder, reporter = folder_of(work, task, seed, variant), Reporter()
     values = config_values(task, TASKS[task], os.environ["HUNDREDTH_DATA"], pruned=True)
@@ -114,6 +119,8 @@ def run_one(task: str, seed: int, variant: str, work: Path, *, trial: bool, rewr
     elif variant in ALGORITHMS:
         values["rl"] = {"algorithm": variant}
         share_stages(folder_of(work, task, seed, PRUNED), folder, BEFORE_RL)
+    elif llm is not None:
+        values["llm"] = {"name": str(llm)}
     limit = _TRIAL_TESTS if trial else TEST_LIMIT
     transfer(make_config(values, overrides=_TRIAL if trial else (), seed=seed), folder, reporter)
     systems = list(OF_REWARDS) if variant in ALGORITHMS else ["all"] if rewritten else None
@@ -231,6 +238,7 @@ def main() -> None:
         "--rl", dest="variant", choices=ALGORITHMS, default=PRUNED, help="reinforce the soft prompt"
     )
     changed.add_argument("--table", dest="variant", choices=TABLES, default=PRUNED, help="of the students' tokens")
+    changed.add_argument("--gemma", type=Path, metavar="FILE", help="Gemma 3 270M as the LLM, a .gguf file")
     parser.add_argument("--trial", action="store_true", help="tiny runs in WORK/trial, to see that all works")
     parser.add_argument("--gather", action="store_true", help="run nothing: write what the finished runs give")
     parser.add_argument("--one", type=int, metavar="SEED", help=argparse.SUPPRESS)
@@ -239,19 +247,20 @@ def main() -> None:
     if "HUNDREDTH_DATA" not in os.environ:
         sys.exit("set HUNDREDTH_DATA to the folder that holds the benchmark data (glue/, superglue/, senteval/)")
     tasks = options.task or list(TASKS)
+    variant = options.variant if options.gemma is None else GEMMA
     if options.one is not None:
         for task in tasks:
-            one = (task, options.one, options.variant, options.work)
-            run_one(*one, trial=options.trial, rewritten=options.rewritten)
+            one = (task, options.one, variant, options.work)
+            run_one(*one, llm=options.gemma, trial=options.trial, rewritten=options.rewritten)
         return
     work = options.work / "trial" if options.trial else options.work
-    variant = options.variant
     name = "controls" if variant == PRUNED else f"controls-{variant}"
     target = (work if options.trial else RESULTS) / f"{name}.json"
     seeds = list(range(options.seeds))
     more = ["--rl", variant] if variant in ALGORITHMS else ["--table", variant] if variant in TABLES else []
+    more += ["--gemma", str(options.gemma)] if variant == GEMMA else []
     more += ["--trial"] if options.trial else []
-    passes = () if options.gather else ([],) if variant in ALGORITHMS else ([], ["--rewritten"])
+    passes = () if options.gather else ([],) if variant in (*ALGORITHMS, GEMMA) else ([], ["--rewritten"])
     for last in passes:
         jobs = {
             folder_of(work, task, seed, variant).name: ["--task", task, "--one", str(seed), *more, *last]

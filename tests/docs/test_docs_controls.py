@@ -115,7 +115,7 @@ def test_a_share_of_the_gap_has_its_interval_where_the_gap_is_clear(
 
 def test_runs_of_each_kind_are_found_by_their_folders(script: Any, tmp_path: Path) -> None:
     """Silent otherwise: students with a whole vocabulary among those with a pruned one."""
-    right = {"pruned": 100, "whole": 120, "factorised": 130, "pruned-ppo": 140}
+    right = {"pruned": 100, "whole": 120, "factorised": 130, "pruned-ppo": 140, "gemma": 150}
     for kind, number in right.items():
         put_run(tmp_path / f"cb-0-{kind}", "cb", 0, {"full": number})
     for kind in right:
