@@ -1,6 +1,6 @@
 """What the benchmarks share that try knowledge on students: their options, runs, students and finished cells.
 
-A cell is one mixture of knowledge on one run of transfer.py, in WORK/TASK-SEED-NAME.json.
+A cell is one mixture of knowledge on one run of transfer.py or controls.py, in WORK/TASK-SEED-NAME.json.
 """
 
 import argparse
@@ -27,9 +27,9 @@ from hundredth.pipeline.teach import Recipe
 from hundredth.pipeline.transfer import threads
 from hundredth.tasks import Example
 
-# The runs of the first three are made by transfer.py, that of the last by controls.py.
+# The runs of the first three are made by transfer.py, those of the others by controls.py.
 USUAL = ("trec", "sst2", "subj")
-TASKS = (*USUAL, "mr")
+TASKS = (*USUAL, "mr", "trec-fine")
 # Training rows that no run drew, by which a student is judged.
 JUDGES = 1500
 

@@ -195,7 +195,8 @@ def encoder_blocks(root: Path) -> dict[str, str | None]:
 def controls_blocks(root: Path) -> dict[str, str | None]:
     """Return what the page on evaluation takes from the results: the controls, and knowledge that comes late."""
     controls, late = (Results.read(root, name) for name in ("controls", "late-knowledge"))
-    others = {name: Results.read(root, name) for name in ("controls-whole", "controls-factorised", "controls-ppo")}
+    kinds = ("whole", "factorised", "ppo", "gemma")
+    others = {f"controls-{kind}": Results.read(root, f"controls-{kind}") for kind in kinds}
     rewards = others["controls-ppo"]
     return {
         "controls": None if controls is None else controls_table(controls),
