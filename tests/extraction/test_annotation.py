@@ -53,6 +53,29 @@ def test_an_annotator_learns_the_labels(llm: LLM, method: str) -> None:
     assert (predicted == [example.label for example in MANY]).mean() > 0.9
 
 
+@pytest.mark.parametrize(
+    ("best", "rates"),
+    [
+        ("lora", {"learning_rate": 2e-2, "prompt_learning_rate": 1e-9}),
+        ("lora, slower", {"learning_rate": 1e4, "prompt_learning_rate": 1e-9}),
+        ("prompt", {"learning_rate": 1e-9, "prompt_learning_rate": 0.1}),
+    ],
+)
+def test_of_several_ways_the_best_on_unseen_texts_is_kept(
+    llm: LLM, monkeypatch: pytest.MonkeyPatch, best: str, rates: dict[str, float]
+) -> None:
+    """Silent otherwise: an LLM that wants another learning rate only annotates worse."""
+    monkeypatch.setattr("hundredth.extraction.ensemble.SLOWER", 2e-6)
+    config = CONFIG.model_copy(update={"method": "auto", "epochs": 25, **rates})
+    trained = train_annotator(llm, WORDS, MANY, EXAMPLES, config)
+    scores = {name: (one["accuracy"], -one["loss"]) for name, one in trained.choice.items()}
+    assert set(scores) == {"lora", "lora, slower", "prompt"}
+    assert max(scores, key=lambda name: scores[name]) == best
+    assert trained.annotator.method == best.split(",")[0]
+    slowed = 2e-6 if best == "lora, slower" else 1
+    assert trained.annotator.config.learning_rate == pytest.approx(rates["learning_rate"] * slowed)
+
+
 def test_a_gold_texts_soft_label_comes_from_the_member_that_did_not_see_it(llm: LLM) -> None:
     """Silent otherwise: an annotator is sure of texts that it was tuned on, and its soft labels mere copies."""
     rng = np.random.default_rng(0)

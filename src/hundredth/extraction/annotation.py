@@ -46,8 +46,8 @@ class AnnotatorConfig(BaseModel):
 
     method: Literal["auto", "lora", "prompt"] = Field(
         "auto",
-        description="lora: low-rank weights and a classifier; prompt: soft prompt and label words; auto: the "
-        "better of the two on dev and the texts of the first fold",
+        description="lora: low-rank weights and a classifier; prompt: soft prompt and label words; auto: the best "
+        "on dev and the texts of the first fold of prompt, lora, and lora at 0.3 of its learning rate",
     )
     members: int = Field(2, ge=1, le=20, description="models trained on all labelled texts, whose mean is used")
     folds: int = Field(2, ge=2, le=20, description="models that each miss a fold, for the labelled texts")

@@ -27,13 +27,16 @@ from hundredth.tasks.rows import key_of
 from hundredth.tasks.schema import Example, labels_of
 from hundredth.tasks.verbalisation import Verbalisation
 
+# What `auto` also tries the learning rate of LoRA at: which one an LLM wants cannot be known beforehand.
+SLOWER = 0.3
+
 
 @dataclass(frozen=True)
 class TrainedAnnotator:
     """An annotator, its annotation of the training texts (each by a model that did not see it) and of dev.
 
-    `choice` says what each method scored on dev and the first fold, where both were tried:
-    {"lora": {"accuracy", "loss"}, "prompt": ...}.
+    `choice` says what each way of training scored on dev and the first fold, where they were tried:
+    {"lora": {"accuracy", "loss"}, "lora, slower": ..., "prompt": ...}.
     """
 
     annotator: Annotator
@@ -50,19 +53,20 @@ def train_annotator(
     config: AnnotatorConfig,
     progress: Progress | None = None,
 ) -> TrainedAnnotator:
-    """Choose the method on a first fold, train the members and the folds' models, fit the temperatures."""
+    """Choose the way of training on a first fold, train the members and the folds' models, fit the temperatures."""
     fold_of = assign_folds(train, config.folds, config.seed)
-    trials: list[Method] = ["lora", "prompt"] if config.method == "auto" else []
+    ways = _ways(config)
+    trials = list(ways) if len(ways) > 1 else []
     parts = len(trials) + config.members + config.folds
     choice: dict[str, dict[str, float]] = {}
     seen, unseen = _without_fold(train, fold_of, 0)
-    for number, method in enumerate(trials):
-        candidate = Annotator(llm, words, config, method)
+    for number, name in enumerate(trials):
+        candidate = Annotator(llm, words, *ways[name])
         candidate.add_member()
-        candidate.train_member(0, seen, scaled(progress, number, parts, f"trying {method}"))
-        choice[method] = _score(candidate, [*unseen, *dev])
+        candidate.train_member(0, seen, scaled(progress, number, parts, f"trying {name}"))
+        choice[name] = _score(candidate, [*unseen, *dev])
         candidate.remove_adapters()
-    annotator = Annotator(llm, words, config, _best(choice) if config.method == "auto" else config.method)
+    annotator = Annotator(llm, words, *ways[_best(choice) if choice else next(iter(ways))])
     for number in range(config.members + config.folds):
         annotator.add_member()
         fold = number - config.members
@@ -157,9 +161,17 @@ def _without_fold(
     return [example for example, one in pairs if one != fold], [example for example, one in pairs if one == fold]
 
 
-def _best(choice: dict[str, dict[str, float]]) -> Method:
-    lora, prompt = choice["lora"], choice["prompt"]
-    return "lora" if (lora["accuracy"], -lora["loss"]) >= (prompt["accuracy"], -prompt["loss"]) else "prompt"
+def _ways(config: AnnotatorConfig) -> dict[str, tuple[AnnotatorConfig, Method]]:
+    """Return the ways of training to choose from: the one that is asked for, or what `auto` tries."""
+    if config.method != "auto":
+        return {config.method: (config, config.method)}
+    slower = config.model_copy(update={"learning_rate": SLOWER * config.learning_rate})
+    return {"lora": (config, "lora"), "lora, slower": (slower, "lora"), "prompt": (config, "prompt")}
+
+
+def _best(choice: dict[str, dict[str, float]]) -> str:
+    """Return the most accurate way; of equals the one with the lowest loss, then the first."""
+    return max(choice, key=lambda name: (choice[name]["accuracy"], -choice[name]["loss"]))
 
 
 def _score(annotator: Annotator, examples: Sequence[Example]) -> dict[str, float]:
