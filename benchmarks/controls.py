@@ -120,7 +120,7 @@ def run_one(
         values["rl"] = {"algorithm": variant}
         share_stages(folder_of(work, task, seed, PRUNED), folder, BEFORE_RL)
     elif llm is not None:
-        values["llm"] = {"name": str(llm)}
+        values |= {"llm": {"name": str(llm)}, "annotator": {"method": "auto"}}
     limit = _TRIAL_TESTS if trial else TEST_LIMIT
     transfer(make_config(values, overrides=_TRIAL if trial else (), seed=seed), folder, reporter)
     systems = list(OF_REWARDS) if variant in ALGORITHMS else ["all"] if rewritten else None
