@@ -66,7 +66,7 @@ def train_annotator(
         candidate.train_member(0, seen, scaled(progress, number, parts, f"trying {name}"))
         choice[name] = _score(candidate, [*unseen, *dev])
         candidate.remove_adapters()
-    annotator = Annotator(llm, words, *ways[_best(choice) if choice else next(iter(ways))])
+    annotator = Annotator(llm, words, *ways[_best(choice) if choice else config.method])
     for number in range(config.members + config.folds):
         annotator.add_member()
         fold = number - config.members
