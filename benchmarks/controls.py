@@ -10,7 +10,8 @@ in the place of SmolLM2.
 Stopped and started again, it goes on where it was; results are written after every finished run. Reads the data
 from HUNDREDTH_DATA.
 
-    python benchmarks/controls.py [--seeds 3] [--task trec ...] [--rl ppo | --table whole | --gemma FILE]
+    python benchmarks/controls.py [--seeds 3] [--task trec ...] [--work FOLDER] [--trial]
+                                  [--rl ppo | --table whole | --gemma FILE]
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """Which rewards for writing make the LLM write what teaches a student more than its tuned prompt does.
 
-For each run of transfer.py (SmolLM2-135M) PPO learns from the tuned prompt with several mixtures of rewards. Texts
-are written with every prompt, as many with each, and the run's annotator labels them. Students of 1 % of the LLM
-learn from them and the labelled texts, without a store, and are judged by training rows that the run never drew.
-The test split is not looked at.
+For each run of transfer.py or controls.py (SmolLM2-135M) PPO learns from the tuned prompt with several mixtures of
+rewards. Texts are written with every prompt, as many with each, and the run's annotator labels them. Students of
+1 % of the LLM learn from them and the labelled texts, without a store, and are judged by training rows that the run
+never drew. The test split is not looked at.
 
 - `tuned`: the prompt before. `ppo`: the rewards of a run's defaults.
 - `less quality`: a quarter of the weight for what the annotator is sure of, twice that for differing in a rollout.

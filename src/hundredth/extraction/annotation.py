@@ -38,6 +38,9 @@ from hundredth.tasks.verbalisation import ANSWER_PREFIX, Verbalisation
 Floats = NDArray[np.float32]
 Method = Literal["lora", "prompt"]
 
+# What `auto` also tries of LoRA's learning rate: which one an LLM wants cannot be known beforehand.
+SLOWER = 0.3
+
 
 class AnnotatorConfig(BaseModel):
     """How the LLM is adapted to give soft labels."""
@@ -47,7 +50,7 @@ class AnnotatorConfig(BaseModel):
     method: Literal["auto", "lora", "prompt"] = Field(
         "auto",
         description="lora: low-rank weights and a classifier; prompt: soft prompt and label words; auto: the best "
-        "on dev and the texts of the first fold of prompt, lora, and lora at 0.3 of its learning rate",
+        f"on dev and the texts of the first fold of prompt, lora, and lora at {SLOWER} of its learning rate",
     )
     members: int = Field(2, ge=1, le=20, description="models trained on all labelled texts, whose mean is used")
     folds: int = Field(2, ge=2, le=20, description="models that each miss a fold, for the labelled texts")

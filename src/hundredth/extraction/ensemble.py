@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from hundredth.errors import UserError
 from hundredth.extraction.annotation import (
+    SLOWER,
     Annotation,
     Annotator,
     AnnotatorConfig,
@@ -26,9 +27,6 @@ from hundredth.files import read_json, write_json
 from hundredth.tasks.rows import key_of
 from hundredth.tasks.schema import Example, labels_of
 from hundredth.tasks.verbalisation import Verbalisation
-
-# What `auto` also tries the learning rate of LoRA at: which one an LLM wants cannot be known beforehand.
-SLOWER = 0.3
 
 
 @dataclass(frozen=True)
